@@ -1,0 +1,65 @@
+// Package schema describes what Daybook stores. It is the part of ent that is written by hand.
+package schema
+
+import (
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"entgo.io/ent"
+	"entgo.io/ent/schema/field"
+)
+
+// MaxValue is the size in bytes that no message exceeds, whatever the server's own limit.
+const MaxValue = 16 << 20
+
+// Invalid is the error of a value that no message may have. It reads as what follows "The message".
+type Invalid string
+
+// What a value can be refused for.
+const (
+	Empty       Invalid = "is empty"
+	NotUTF8     Invalid = "is not valid UTF-8 text"
+	ContainsNUL Invalid = "contains a NUL character"
+)
+
+func (e Invalid) Error() string { return string(e) }
+
+// Version numbers the schema. It goes up when a database that the new schema has written is not for the old one.
+const Version = 1
+
+// Message is one entry of the book. It is never edited.
+type Message struct {
+	ent.Schema
+}
+
+// Fields of the Message.
+func (Message) Fields() []ent.Field {
+	return []ent.Field{
+		field.Text("value").
+			MaxLen(MaxValue).
+			Validate(validate).
+			Immutable(),
+		field.Time("recorded_at").
+			Default(now).
+			Immutable(),
+	}
+}
+
+// validate refuses what one of the databases or a reader could not take: PostgreSQL has no NUL in text.
+func validate(value string) error {
+	switch {
+	case value == "":
+		return Empty
+	case !utf8.ValidString(value):
+		return NotUTF8
+	case strings.ContainsRune(value, 0):
+		return ContainsNUL
+	}
+	return nil
+}
+
+// now has the microseconds that every database keeps and no more, so that a message reads back as it was recorded.
+func now() time.Time {
+	return time.Now().UTC().Truncate(time.Microsecond)
+}
