@@ -1,0 +1,43 @@
+// Package database opens a database for an ent client of any schema.
+//
+//	driver, err := database.Open(ctx, "daybook.db")
+//	if err != nil { … }
+//	client := ent.NewClient(ent.Driver(driver))
+//	defer client.Close()
+//
+// It promises, on SQLite:
+//
+//   - a commit that returned nil is on disk (WAL, synchronous=FULL);
+//   - a transaction begins with its first statement: one that runs none costs nothing;
+//   - a reading transaction sees one snapshot, cannot write, and never waits for a writer;
+//   - writers do not fail with "database is locked", they queue: there is one writer connection, and it
+//     begins IMMEDIATE;
+//   - when SQLite has ended a transaction by itself, each later statement of it fails, and so does its commit;
+//   - whatever a transaction left open, rows included, is closed with it.
+//
+// What a driver's error means for the request that met it is told by [IsBusy] and [IsFull]; nothing else
+// about the driver needs to be known outside.
+package database
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"entgo.io/ent/dialect"
+)
+
+// Open opens the database that url names: the path of a SQLite file, which is created when it is missing.
+// The file's folder must exist and be writable, since SQLite keeps two more files there while it is open.
+//
+// Closing the driver, or the ent client that uses it, closes the database. An error names the file and says
+// what is wrong with it.
+func Open(ctx context.Context, url string) (dialect.Driver, error) {
+	switch scheme, _, found := strings.Cut(url, "://"); {
+	case url == "":
+		return nil, fmt.Errorf("open database: the path of a SQLite file is missing")
+	case found:
+		return nil, fmt.Errorf("open database: %s:// is not supported, only the path of a SQLite file", scheme)
+	}
+	return openSQLite(ctx, url)
+}

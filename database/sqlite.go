@@ -1,0 +1,172 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/mattn/go-sqlite3"
+)
+
+// settings is what every connection begins with.
+const settings = `
+	-- A second process (a backup, the sqlite3 command) may hold the lock: wait for it, within reason.
+	PRAGMA busy_timeout = 5000;
+	-- Readers and the writer do not block each other.
+	PRAGMA journal_mode = WAL;
+	-- A commit is flushed before it returns. NORMAL would lose the last ones when the power fails.
+	PRAGMA synchronous = FULL;
+	-- On macOS an ordinary flush stops at the disk's own cache.
+	PRAGMA fullfsync = ON;
+	-- Off by default, for the sake of databases from before 2009.
+	PRAGMA foreign_keys = ON;
+`
+
+// readerSettings makes a connection unable to write: SQLite has no read-only transactions.
+const readerSettings = settings + `PRAGMA query_only = ON;`
+
+// maxWait bounds how long a transaction waits for a connection before it fails as busy.
+const maxWait = 5 * time.Second
+
+// cachedStatements is how many prepared statements each connection keeps. An ent application has a few
+// dozen different ones; preparing costs more than running most of them.
+const cachedStatements = "100"
+
+// sqliteDriver is an ent driver over two pools on one file.
+type sqliteDriver struct {
+	entsql.Conn // ent's Exec and Query, by way of the pools
+	pools
+}
+
+// pools sends each statement to the connections that may run it.
+type pools struct {
+	writer  *sql.DB // one connection: SQLite has one writer, and here it is known who is next
+	readers *sql.DB
+}
+
+func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	p := pools{
+		writer: pool(path, settings, 1),
+		// More readers than cores would only take turns; a few more than one let a slow reader pass.
+		readers: pool(path, readerSettings, max(4, runtime.NumCPU())),
+	}
+	if err := p.check(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %s", explain(path, err)), p.Close())
+	}
+	return &sqliteDriver{Conn: entsql.Conn{ExecQuerier: p}, pools: p}, nil
+}
+
+// pool returns the connections to the file at path, none of them opened yet.
+func pool(path, settings string, size int) *sql.DB {
+	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: "_stmt_cache_size=" + cachedStatements}
+	db := sql.OpenDB(connector{name: name.String(), driver: &sqlite3.SQLiteDriver{
+		ConnectHook: func(conn *sqlite3.SQLiteConn) error {
+			_, err := conn.Exec(settings, nil)
+			return err
+		},
+	}})
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size) // opening one again would cost more than keeping it
+	return db
+}
+
+// connector gives database/sql connections with settings of their own, without a name registered for all.
+type connector struct {
+	name   string
+	driver *sqlite3.SQLiteDriver
+}
+
+func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.name) }
+func (c connector) Driver() driver.Driver                        { return c.driver }
+
+// check opens the first connections, and with them the file, and makes sure that it can be written.
+func (p pools) check(ctx context.Context) error {
+	var mode string
+	if err := p.writer.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return fmt.Errorf("its file system does not support SQLite's write-ahead log (journal mode %s)", mode)
+	}
+	// SQLite opens a file that it may not write, and says so only to the first writer.
+	if _, err := p.writer.ExecContext(ctx, "BEGIN IMMEDIATE; ROLLBACK"); err != nil && !IsBusy(err) {
+		return err
+	}
+	return p.readers.PingContext(ctx)
+}
+
+// Close waits for what runs, then closes the readers before the writer: the last connection to close copies
+// the write-ahead log into the database, and a reader may not write.
+func (p pools) Close() error {
+	return errors.Join(p.readers.Close(), p.writer.Close())
+}
+
+// ExecContext runs a statement outside of a transaction. It may write, so it is the writer's.
+func (p pools) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return p.writer.ExecContext(ctx, query, args...)
+}
+
+// QueryContext runs a statement outside of a transaction. All that is not plainly a SELECT (INSERT … RETURNING,
+// WITH … DELETE, a PRAGMA) may write and is the writer's.
+func (p pools) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if len(query) >= 6 && strings.EqualFold(query[:6], "SELECT") {
+		return p.readers.QueryContext(ctx, query, args...)
+	}
+	return p.writer.QueryContext(ctx, query, args...)
+}
+
+// Dialect tells ent which SQL to write.
+func (d *sqliteDriver) Dialect() string { return dialect.SQLite }
+
+// Tx returns a transaction for writing.
+func (d *sqliteDriver) Tx(ctx context.Context) (dialect.Tx, error) { return d.BeginTx(ctx, nil) }
+
+// BeginTx returns a transaction that begins with its first statement. Each is serializable, so the isolation
+// level need not be looked at.
+func (d *sqliteDriver) BeginTx(_ context.Context, options *sql.TxOptions) (dialect.Tx, error) {
+	if options != nil && options.ReadOnly {
+		return newTx(d.readers, "BEGIN", false), nil
+	}
+	// IMMEDIATE: one that read first and then asked to write would be refused if another wrote in between.
+	return newTx(d.writer, "BEGIN IMMEDIATE", true), nil
+}
+
+// explain says what is wrong with the file at path, in words for whoever named it.
+func explain(path string, err error) string {
+	folder := filepath.Dir(path)
+	if info, statErr := os.Stat(folder); errors.Is(statErr, os.ErrNotExist) {
+		return fmt.Sprintf("%s: the folder %s does not exist", path, folder)
+	} else if statErr == nil && !info.IsDir() {
+		return fmt.Sprintf("%s: %s is not a folder", path, folder)
+	}
+	if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
+		return path + " is a folder, not a file"
+	}
+	switch code(err) {
+	case sqlite3.ErrNotADB:
+		return path + " is not a SQLite database"
+	case sqlite3.ErrCantOpen, sqlite3.ErrReadonly, sqlite3.ErrPerm:
+		return fmt.Sprintf("%s: the file and its folder must be writable (%s)", path, err)
+	}
+	return fmt.Sprintf("%s: %s", path, err)
+}
+
+// SQLiteVersion returns the version of the SQLite library in use, such as "3.50.4".
+func SQLiteVersion() string {
+	version, _, _ := sqlite3.Version()
+	return version
+}
