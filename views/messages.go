@@ -1,0 +1,59 @@
+package views
+
+import (
+	"slices"
+	"time"
+
+	"daybook/ent"
+)
+
+// Messages shows the book: the form, and messages under the days they were recorded on.
+type Messages struct {
+	Messages []*ent.Message // newest first
+	Zone     *time.Location // in which days and times are told
+	Command  string         // a command line that records, for a book that is still empty
+}
+
+// day is the messages of one day, newest first.
+type day struct {
+	date     time.Time
+	messages []*ent.Message
+}
+
+// days divides the messages, which stay in order, by the day of the zone.
+func (v Messages) days() []day {
+	var days []day
+	for _, m := range v.Messages {
+		date := m.RecordedAt.In(v.Zone)
+		if last := len(days) - 1; last >= 0 && sameDay(days[last].date, date) {
+			days[last].messages = append(days[last].messages, m)
+			continue
+		}
+		days = append(days, day{date: date, messages: []*ent.Message{m}})
+	}
+	return days
+}
+
+func sameDay(a, b time.Time) bool {
+	return a.YearDay() == b.YearDay() && a.Year() == b.Year()
+}
+
+// Text returns a line for each message, the newest last, where the prompt is.
+func (v Messages) Text() []byte {
+	var text []byte
+	for _, m := range slices.Backward(v.Messages) {
+		text = appendLine(text, m)
+	}
+	return text
+}
+
+// JSON returns the messages, newest first.
+func (v Messages) JSON() any {
+	messages := make([]jsonMessage, len(v.Messages))
+	for i, m := range v.Messages {
+		messages[i] = newJSONMessage(m)
+	}
+	return struct {
+		Messages []jsonMessage `json:"messages"`
+	}{messages}
+}

@@ -1,0 +1,31 @@
+package views
+
+import "net/http"
+
+// Problem shows why a request was not answered.
+type Problem struct {
+	Status int
+	Detail string // a sentence about what happened or what to do
+	ID     string // the request's, by which the log can be searched, where the fault is the server's
+}
+
+// Text returns the sentence.
+func (v Problem) Text() []byte {
+	return append(appendEscaped(nil, v.sentence()), '\n')
+}
+
+// JSON returns problem details (RFC 9457).
+func (v Problem) JSON() any {
+	return struct {
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail"`
+	}{http.StatusText(v.Status), v.Status, v.sentence()}
+}
+
+func (v Problem) sentence() string {
+	if v.ID == "" {
+		return v.Detail
+	}
+	return v.Detail + " In the log it is " + v.ID + "."
+}
