@@ -1,0 +1,55 @@
+// Package handlers answers Daybook's requests: which address does what, in which order a request passes through what
+// all of them need, and how errors become answers.
+//
+// What a handler does in the database is one transaction, which package transaction ends before the answer leaves;
+// what the answer looks like is package views' to say.
+package handlers
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"daybook/ent"
+	"daybook/transaction"
+)
+
+// book is what the handlers share.
+type book struct {
+	log        *slog.Logger
+	maxMessage int
+	zone       *time.Location
+}
+
+// New returns the application. Its messages are the client's, and hold at most maxMessage bytes each. Requests and
+// the causes of errors are logged to log. The Server of the returned Echo is ready to serve.
+func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
+	b := book{log: log, maxMessage: maxMessage, zone: time.Local}
+	e := echo.New()
+	e.HTTPErrorHandler = b.fail
+	limit(e.Server, log)
+
+	// A request passes these from top to bottom, its answer from bottom to top.
+	e.Use(
+		b.logRequest(),
+		middleware.RequestID(),
+		recoverPanic(),
+		headers,
+		refuseCrossOrigin(),
+		limitBody(maxMessage),
+		transaction.Middleware(client.BeginTx),
+	)
+
+	read := []string{http.MethodGet, http.MethodHead}
+	e.Match(read, "/", b.list)
+	e.Match(read, "/messages/:id", b.show)
+	e.Match(read, "/record", b.recordByAddress, transaction.Write)
+	e.POST("/record", b.record)
+	e.Match(read, "/healthz", alive)
+	e.Match(read, "/robots.txt", robots)
+	e.Match(read, "/static/:name", staticFile)
+	return e
+}

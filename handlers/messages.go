@@ -1,0 +1,102 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"daybook/ent"
+	"daybook/ent/message"
+	"daybook/transaction"
+	"daybook/views"
+)
+
+// pageSize is how many messages a page shows.
+const pageSize = 50
+
+// list shows the newest messages.
+func (b book) list(c echo.Context) error {
+	messages, err := transaction.Client[*ent.Client](c).Message.Query().
+		Order(ent.Desc(message.FieldID)).
+		Limit(pageSize).
+		All(c.Request().Context())
+	if err != nil {
+		return fmt.Errorf("list messages: %w", err)
+	}
+	return answer(c, http.StatusOK, views.Messages{Messages: messages, Zone: b.zone, Command: command(c)})
+}
+
+// show shows one message.
+func (b book) show(c echo.Context) error {
+	missing := refuse(http.StatusNotFound, "There is no message %s.", c.Param("id"))
+	id, err := strconv.Atoi(c.Param("id"))
+	if err != nil {
+		return missing
+	}
+	found, err := transaction.Client[*ent.Client](c).Message.Get(c.Request().Context(), id)
+	if ent.IsNotFound(err) {
+		return missing
+	}
+	if err != nil {
+		return fmt.Errorf("show message %d: %w", id, err)
+	}
+	return answer(c, http.StatusOK, views.Message{Message: found, Zone: b.zone})
+}
+
+// record records the message that the body holds.
+func (b book) record(c echo.Context) error {
+	// The whole body first: a client that sends slowly must not keep the writer waiting.
+	value, err := readMessage(c.Request())
+	if err != nil {
+		return err
+	}
+	return b.keep(c, value)
+}
+
+// recordByAddress records the message that the address holds, as the recipe has it, if it is certainly meant.
+// Otherwise it shows the form, filled in.
+func (b book) recordByAddress(c echo.Context) error {
+	c.Response().Header().Set("Cache-Control", "no-store")
+	value, found, err := field(c.Request().URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	if found && certainlyMeant(c.Request()) {
+		return b.keep(c, value)
+	}
+	format, err := negotiate(c.Request())
+	if err != nil {
+		return err
+	}
+	if format != html {
+		return refuse(http.StatusUnprocessableEntity, "Nothing is recorded yet. To record: %s", command(c))
+	}
+	return answer(c, http.StatusOK, views.Form{Value: value})
+}
+
+// keep stores the message and says so.
+func (b book) keep(c echo.Context, value string) error {
+	// Should anything go wrong from here on, until the commit even, the form comes back with it.
+	c.Set(typed, value)
+	if len(value) > b.maxMessage {
+		return refuse(http.StatusRequestEntityTooLarge, "The message has %d bytes, more than the %d that are allowed.",
+			len(value), b.maxMessage)
+	}
+	format, err := negotiate(c.Request())
+	if err != nil {
+		return err
+	}
+	recorded, err := transaction.Client[*ent.Client](c).Message.Create().
+		SetValue(value).
+		Save(c.Request().Context())
+	if err != nil {
+		return fmt.Errorf("record a message: %w", err)
+	}
+	if format == html {
+		return c.Redirect(http.StatusSeeOther, root(c))
+	}
+	c.Response().Header().Set(echo.HeaderLocation, fmt.Sprintf("%smessages/%d", root(c), recorded.ID))
+	return answer(c, http.StatusCreated, views.Recorded{Message: views.Message{Message: recorded, Zone: b.zone}})
+}
