@@ -1,0 +1,213 @@
+// Command daybook records messages and lists them, in a browser and in a terminal.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"github.com/alecthomas/kong"
+
+	"daybook/database"
+	"daybook/ent"
+	"daybook/ent/migrate"
+	"daybook/ent/schema"
+	"daybook/handlers"
+)
+
+// The statuses with which the process ends, besides 0.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// grace is how long the requests that are running when the server is told to stop may take to finish.
+const grace = 20 * time.Second
+
+func main() {
+	var commands struct {
+		Serve   serve   `cmd:"" default:"withargs" help:"Serve the book. This is what happens without a command."`
+		Version version `cmd:"" help:"Show the versions of Daybook, Go and SQLite."`
+	}
+	parser := kong.Must(&commands,
+		kong.Name("daybook"),
+		kong.Description("Daybook records messages and lists them, in a browser and in a terminal."),
+		kong.DefaultEnvars("DAYBOOK"),
+	)
+	command, err := parser.Parse(os.Args[1:])
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "daybook: %s. See daybook --help.\n", err)
+		os.Exit(exitUsage)
+	}
+	if err := command.Run(); err != nil {
+		fmt.Fprintf(os.Stderr, "daybook: %s\n", err)
+		os.Exit(exitFailed)
+	}
+}
+
+// serve is the command that serves the book.
+type serve struct {
+	Listen     string `default:"127.0.0.1:8080" help:"Address to listen on: host:port, or unix:/path/to.sock."`
+	Database   string `default:"daybook.db" help:"SQLite file. It is created if it is missing."`
+	Open       bool   `help:"Allow an address that other machines reach: all who reach it may read and record."`
+	MaxMessage int    `default:"65536" help:"Largest message, in bytes."`
+	Log        string `default:"text" enum:"text,json" help:"Format of the log on standard error: ${enum}."`
+	Debug      bool   `help:"Log each transaction and statement, with its values."`
+}
+
+// Validate checks what the flags' types do not.
+func (s serve) Validate() error {
+	if s.MaxMessage < 1 || s.MaxMessage > schema.MaxValue {
+		return fmt.Errorf("--max-message must be between 1 and %d", schema.MaxValue)
+	}
+	return nil
+}
+
+// Run serves until the process is told to stop, by SIGINT or SIGTERM, and what then runs has finished.
+func (s serve) Run() (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	listener, err := listen(s.Listen, s.Open)
+	if err != nil {
+		return err
+	}
+	defer listener.Close() // again, if the server was started; it has closed it then
+
+	log := s.logger()
+	client, err := s.openDatabase(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, client.Close()) }()
+
+	server := handlers.New(client, log, s.MaxMessage).Server
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	greet(listener.Addr())
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+		stop() // a second signal ends the process at once
+	}
+	return shutDown(server)
+}
+
+func (s serve) logger() *slog.Logger {
+	options := &slog.HandlerOptions{}
+	if s.Debug {
+		options.Level = slog.LevelDebug
+	}
+	if s.Log == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, options))
+}
+
+// openDatabase returns a client of the database, whose tables exist.
+func (s serve) openDatabase(ctx context.Context, log *slog.Logger) (*ent.Client, error) {
+	driver, err := database.Open(ctx, s.Database)
+	if err != nil {
+		return nil, err
+	}
+	if err := database.Migrate(ctx, driver, schema.Version, migrate.Tables...); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", s.Database, err), driver.Close())
+	}
+	if s.Debug {
+		driver = dialect.DebugWithContext(driver, func(ctx context.Context, what ...any) {
+			log.DebugContext(ctx, fmt.Sprint(what...))
+		})
+	}
+	return ent.NewClient(ent.Driver(driver)), nil
+}
+
+// listen listens on host:port, or on unix:/path. Without a token whoever reaches Daybook may record, so an address that
+// other machines reach must have been meant.
+func listen(address string, open bool) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return listenUnix(path)
+	}
+	tcp, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on %q: give host:port or unix:/path/to.sock (%w)", address, err)
+	}
+	if !tcp.IP.IsLoopback() && !open {
+		return nil, fmt.Errorf("not listening on %s, where other machines could record: add --open if that is meant", address)
+	}
+	listener, err := net.ListenTCP("tcp", tcp)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is taken by another program: stop that one, or choose another address with --listen", address)
+	}
+	return listener, err
+}
+
+// listenUnix listens on a socket, in place of one that a process left behind that is no more.
+func listenUnix(path string) (net.Listener, error) {
+	listener, err := net.Listen("unix", path)
+	if !errors.Is(err, syscall.EADDRINUSE) {
+		return listener, err
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		return nil, errors.Join(fmt.Errorf("%s is taken by another program: choose another with --listen", path), conn.Close())
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	if err := os.Remove(path); err != nil {
+		return nil, err
+	}
+	return net.Listen("unix", path)
+}
+
+// greet tells where the book is, and how to record from a terminal.
+func greet(addr net.Addr) {
+	if addr.Network() == "unix" {
+		fmt.Fprintf(os.Stderr, "Daybook listens on %s\nTry: curl --unix-socket %[1]s -d 'hello world' localhost/record\n", addr)
+		return
+	}
+	host := addr.String()
+	if tcp := addr.(*net.TCPAddr); tcp.IP.IsUnspecified() {
+		host = fmt.Sprintf("localhost:%d", tcp.Port)
+	}
+	fmt.Fprintf(os.Stderr, "Daybook is at http://%s\nTry: curl -d 'hello world' %[1]s/record\n", host)
+}
+
+// shutDown stops accepting, and waits for the requests that are running.
+func shutDown(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("stopped with requests still running after %s", grace), server.Close())
+	}
+	return nil
+}
+
+// version is the command that shows what is running.
+type version struct{}
+
+// Run prints the versions.
+func (version) Run() error {
+	release, commit := "unknown", "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		release = info.Main.Version
+		for _, setting := range info.Settings {
+			if setting.Key == "vcs.revision" {
+				commit = setting.Value
+			}
+		}
+	}
+	_, err := fmt.Printf("daybook %s, commit %s, %s, SQLite %s\n", release, commit, runtime.Version(), database.SQLiteVersion())
+	return err
+}
