@@ -1,6 +1,6 @@
 module daybook
 
-go 1.26.8
+go 1.26.0
 
 require (
 	entgo.io/ent v0.14.5
@@ -8,6 +8,7 @@ require (
 	github.com/alecthomas/kong v1.17.0
 	github.com/labstack/echo/v4 v4.16.0
 	github.com/mattn/go-sqlite3 v1.14.52
+	go.uber.org/goleak v1.3.0
 )
 
 require (

@@ -1,0 +1,331 @@
+package database_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"go.uber.org/goleak"
+
+	"daybook/database"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// open opens a database in a folder of its own, with a table note(value).
+func open(t *testing.T) (driver dialect.Driver, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "test ?#%.db") // characters that mean something in SQLite's URIs
+	driver = reopen(t, path)
+	exec(t, driver, "CREATE TABLE note (value TEXT UNIQUE)")
+	return driver, path
+}
+
+func reopen(t *testing.T, path string) dialect.Driver {
+	t.Helper()
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := driver.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return driver
+}
+
+func begin(t *testing.T, driver dialect.Driver, readOnly bool) dialect.Tx {
+	t.Helper()
+	tx, err := driver.(interface {
+		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
+	}).BeginTx(t.Context(), &sql.TxOptions{ReadOnly: readOnly})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+func exec(t *testing.T, on dialect.ExecQuerier, query string, args ...any) {
+	t.Helper()
+	if err := on.Exec(t.Context(), query, append([]any{}, args...), nil); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+}
+
+// number returns the one number that the query yields.
+func number(t *testing.T, on dialect.ExecQuerier, query string) int {
+	t.Helper()
+	var rows entsql.Rows
+	if err := on.Query(t.Context(), query, []any{}, &rows); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	n, err := entsql.ScanInt(rows)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func commit(t *testing.T, tx dialect.Tx) {
+	t.Helper()
+	if err := tx.Commit(); err != nil {
+		t.Fatalf("commit: %v", err)
+	}
+}
+
+const insert = "INSERT INTO note (value) VALUES (?)"
+
+func TestCommitKeepsAndRollbackDoesNot(t *testing.T) {
+	driver, path := open(t)
+	kept := begin(t, driver, false)
+	exec(t, kept, insert, "kept")
+	commit(t, kept)
+	dropped := begin(t, driver, false)
+	exec(t, dropped, insert, "dropped")
+	if err := dropped.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if n := number(t, reopen(t, path), "SELECT count(*) FROM note WHERE value = 'kept'"); n != 1 {
+		t.Errorf("%d of 1 committed rows are there", n)
+	}
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+func TestEveryConnectionHasItsSettings(t *testing.T) {
+	driver, _ := open(t)
+	for _, readOnly := range []bool{false, true} {
+		tx := begin(t, driver, readOnly)
+		for pragma, want := range map[string]int{"synchronous": 2, "foreign_keys": 1, "busy_timeout": 5000, "fullfsync": 1} {
+			if got := number(t, tx, "PRAGMA "+pragma); got != want {
+				t.Errorf("read only %t: %s is %d, want %d", readOnly, pragma, got, want)
+			}
+		}
+		commit(t, tx)
+	}
+}
+
+func TestTransactionBeginsWithItsFirstStatement(t *testing.T) {
+	driver, _ := open(t)
+	// There is one writer. Were it taken by a transaction without a statement, the second one could not go on.
+	idle := begin(t, driver, false)
+	busy := begin(t, driver, false)
+	exec(t, busy, insert, "a")
+	commit(t, busy)
+	exec(t, idle, insert, "b")
+	commit(t, idle)
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 2 {
+		t.Errorf("%d rows, want 2", n)
+	}
+}
+
+func TestReaderSeesOneSnapshotAndDoesNotWait(t *testing.T) {
+	driver, _ := open(t)
+	reader := begin(t, driver, true)
+	if n := number(t, reader, "SELECT count(*) FROM note"); n != 0 {
+		t.Fatalf("%d rows in a new table", n)
+	}
+	writer := begin(t, driver, false)
+	exec(t, writer, insert, "a")
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 0 {
+		t.Errorf("%d rows are seen before the commit", n)
+	}
+	commit(t, writer)
+	if n := number(t, reader, "SELECT count(*) FROM note"); n != 0 {
+		t.Errorf("the snapshot has changed: it has %d rows", n)
+	}
+	commit(t, reader)
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
+		t.Errorf("%d rows after the commit, want 1", n)
+	}
+}
+
+func TestReaderCannotWrite(t *testing.T) {
+	driver, _ := open(t)
+	tx := begin(t, driver, true)
+	if err := tx.Exec(t.Context(), insert, []any{"a"}, nil); err == nil {
+		t.Error("a reading transaction has written")
+	}
+	commit(t, tx)
+}
+
+func TestStatementAfterTheEndFails(t *testing.T) {
+	driver, _ := open(t)
+	tx := begin(t, driver, false)
+	exec(t, tx, insert, "a")
+	commit(t, tx)
+	if err := tx.Exec(t.Context(), insert, []any{"b"}, nil); !errors.Is(err, sql.ErrTxDone) {
+		t.Errorf("a statement after the commit: %v, want %v", err, sql.ErrTxDone)
+	}
+	if err := tx.Commit(); !errors.Is(err, sql.ErrTxDone) {
+		t.Errorf("a second commit: %v, want %v", err, sql.ErrTxDone)
+	}
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+func TestTransactionThatSQLiteEndedIsOver(t *testing.T) {
+	driver, _ := open(t)
+	exec(t, driver, "INSERT INTO note (value) VALUES ('taken')")
+	tx := begin(t, driver, false)
+	exec(t, tx, insert, "before")
+	// The conflict rolls back the whole transaction, as a full disk would.
+	if err := tx.Exec(t.Context(), "INSERT OR ROLLBACK INTO note (value) VALUES ('taken')", []any{}, nil); err == nil {
+		t.Fatal("the conflict was not noticed")
+	}
+	if err := tx.Exec(t.Context(), insert, []any{"after"}, nil); !errors.Is(err, database.ErrRolledBack) {
+		t.Errorf("a statement: %v, want %v", err, database.ErrRolledBack)
+	}
+	if err := tx.Commit(); !errors.Is(err, database.ErrRolledBack) {
+		t.Errorf("the commit: %v, want %v", err, database.ErrRolledBack)
+	}
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
+		t.Errorf("%d rows, want the 1 from before", n)
+	}
+}
+
+func TestFailedCommitLeavesNothing(t *testing.T) {
+	driver, _ := open(t)
+	exec(t, driver, "CREATE TABLE child (note TEXT REFERENCES note (value) DEFERRABLE INITIALLY DEFERRED)")
+	tx := begin(t, driver, false)
+	exec(t, tx, insert, "a")
+	exec(t, tx, "INSERT INTO child (note) VALUES ('nobody')")
+	if err := tx.Commit(); err == nil {
+		t.Fatal("a violated foreign key was committed")
+	}
+	next := begin(t, driver, false)
+	exec(t, next, insert, "b")
+	commit(t, next)
+	if n := number(t, driver, "SELECT count(*) FROM note WHERE value = 'a'"); n != 0 {
+		t.Error("the failed transaction has left a row")
+	}
+}
+
+func TestForgottenRowsDoNotHoldTheConnection(t *testing.T) {
+	driver, _ := open(t)
+	exec(t, driver, insert, "a")
+	for range 20 { // more than there are readers
+		for _, readOnly := range []bool{false, true} {
+			tx := begin(t, driver, readOnly)
+			var forgotten entsql.Rows
+			if err := tx.Query(t.Context(), "SELECT value FROM note", []any{}, &forgotten); err != nil {
+				t.Fatal(err)
+			}
+			commit(t, tx)
+		}
+	}
+}
+
+func TestCancelledWriterGoesNoFurther(t *testing.T) {
+	driver, _ := open(t)
+	tx := begin(t, driver, false)
+	exec(t, tx, insert, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := tx.Exec(ctx, insert, []any{"b"}, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("a statement of a cancelled request: %v", err)
+	}
+	// The transaction itself is whole, and its owner decides.
+	commit(t, tx)
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+func TestWaitForTheWriterIsTheRequestsToGiveUp(t *testing.T) {
+	driver, _ := open(t)
+	holder := begin(t, driver, false)
+	exec(t, holder, insert, "a")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	waiting := begin(t, driver, false)
+	if err := waiting.Exec(ctx, insert, []any{"b"}, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a wait that was given up: %v", err)
+	}
+	if err := waiting.Rollback(); err != nil {
+		t.Error(err)
+	}
+	commit(t, holder)
+}
+
+func TestFullDatabase(t *testing.T) {
+	driver, _ := open(t)
+	exec(t, driver, "PRAGMA max_page_count = 10")
+	tx := begin(t, driver, false)
+	err := tx.Exec(t.Context(), insert, []any{strings.Repeat("x", 100_000)}, nil)
+	if !database.IsFull(err) {
+		t.Errorf("a full database: %v", err)
+	}
+	if err := tx.Commit(); err == nil {
+		t.Error("the commit succeeded, although SQLite has rolled back")
+	}
+	exec(t, driver, insert, "small")
+}
+
+func TestClosedDatabaseIsOneFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "test.db")
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, driver, "CREATE TABLE note (value TEXT)")
+	tx := begin(t, driver, true)
+	number(t, tx, "SELECT count(*) FROM note")
+	commit(t, tx)
+	if err := driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left behind: %v (error %v), want the database alone", entries, err)
+	}
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	folder := t.TempDir()
+	text := filepath.Join(folder, "letter.txt")
+	if err := os.WriteFile(text, []byte(strings.Repeat("Dear Anna, ", 1000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, url, want string }{
+		{"no folder", filepath.Join(folder, "none", "a.db"), "the folder " + filepath.Join(folder, "none") + " does not exist"},
+		{"a file for a folder", filepath.Join(text, "a.db"), text + " is not a folder"},
+		{"a folder for a file", folder, folder + " is a folder, not a file"},
+		{"not a database", text, text + " is not a SQLite database"},
+		{"nothing", "", "the path of a SQLite file is missing"},
+		{"another kind", "mysql://root:secret@host/db", "mysql:// is not supported"},
+	}
+	if _, err := os.Stat("/proc/self"); err == nil { // where not even root makes a file
+		tests = append(tests, struct{ name, url, want string }{
+			"not writable", "/proc/self/a.db", "/proc/self/a.db: the file and its folder must be writable",
+		})
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			driver, err := database.Open(t.Context(), test.url)
+			if err == nil {
+				driver.Close()
+				t.Fatal("it was opened")
+			}
+			if !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got  %q\nwant %q", err, test.want)
+			}
+		})
+	}
+	if content, err := os.ReadFile(text); err != nil || !strings.HasPrefix(string(content), "Dear Anna") {
+		t.Error("the file that is no database was changed")
+	}
+}

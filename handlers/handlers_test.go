@@ -1,0 +1,154 @@
+package handlers_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"go.uber.org/goleak"
+
+	"daybook/database"
+	"daybook/ent"
+	"daybook/ent/migrate"
+	"daybook/ent/schema"
+	"daybook/handlers"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// maxMessage is the limit of the books that the tests open.
+const maxMessage = 1000
+
+// book is a Daybook that is served on a real listener from a database of its own.
+type book struct {
+	t      *testing.T
+	addr   string // host:port
+	url    string
+	path   string // of the database
+	driver dialect.Driver
+	client *ent.Client
+	log    *bytes.Buffer // to be read when nothing is running
+}
+
+// open opens a book as main does.
+func open(t *testing.T) *book {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "daybook.db")
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ent.NewClient(ent.Driver(driver))
+	if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &bytes.Buffer{}
+	server := handlers.New(client, slog.New(slog.NewTextHandler(log, nil)), maxMessage).Server
+	served := make(chan error)
+	go func() { served <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			t.Errorf("shut down: %v", err)
+		}
+		<-served
+		if err := client.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	addr := listener.Addr().String()
+	return &book{t: t, addr: addr, url: "http://" + addr, path: path, driver: driver, client: client, log: log}
+}
+
+// answer is what came back, whole.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// send sends a request. The headers are pairs of name and value. It follows no redirect.
+func (b *book) send(method, path, body string, headers ...string) answer {
+	b.t.Helper()
+	request, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		b.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		b.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return answer{response.StatusCode, response.Header, string(content)}
+}
+
+// record records a message that must be accepted.
+func (b *book) record(value string) {
+	b.t.Helper()
+	if a := b.send(http.MethodPost, "/record", value, "Content-Type", "text/plain"); a.status != http.StatusCreated {
+		b.t.Fatalf("record %q: %d %s", value, a.status, a.body)
+	}
+}
+
+// values returns the messages, oldest first, each quoted as its text is.
+func (b *book) values() []string {
+	b.t.Helper()
+	messages, err := b.client.Message.Query().All(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	values := []string{}
+	for _, m := range messages {
+		values = append(values, m.Value)
+	}
+	return values
+}
+
+// exec runs a statement on the connection that writes.
+func (b *book) exec(statement string) {
+	b.t.Helper()
+	if err := b.driver.Exec(b.t.Context(), statement, []any{}, nil); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1.
+func need(t *testing.T, install string, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	message := "there is no " + names[0] + " here; install it, for example with: " + install
+	if os.Getenv("DAYBOOK_TEST_STRICT") == "1" {
+		t.Fatal(message)
+	}
+	t.Skip(message)
+	return ""
+}

@@ -1,0 +1,447 @@
+package transaction_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+	"go.uber.org/goleak"
+
+	"daybook/database"
+	"daybook/ent"
+	"daybook/ent/migrate"
+	"daybook/transaction"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// application is an Echo application with a database of its own, served on a real listener.
+type application struct {
+	*echo.Echo
+	t      *testing.T
+	url    string
+	driver dialect.Driver
+	client *ent.Client // outside of any request
+}
+
+// start serves an application whose requests pass through the middleware, and then through inner.
+func start(t *testing.T, inner ...echo.MiddlewareFunc) *application {
+	t.Helper()
+	driver, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ent.NewClient(ent.Driver(driver))
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	if err := database.Migrate(t.Context(), driver, 1, migrate.Tables...); err != nil {
+		t.Fatal(err)
+	}
+	e := echo.New()
+	e.Logger.SetOutput(io.Discard)
+	e.Use(middleware.Recover(), transaction.Middleware(client.BeginTx))
+	e.Use(inner...)
+	server := httptest.NewServer(e)
+	t.Cleanup(server.Close)
+	return &application{Echo: e, t: t, url: server.URL, driver: driver, client: client}
+}
+
+// do sends a request and reads the whole answer.
+func (a *application) do(method, path string) (*http.Response, string) {
+	a.t.Helper()
+	request, err := http.NewRequestWithContext(a.t.Context(), method, a.url+path, nil)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	response, err := http.DefaultTransport.RoundTrip(request) // a redirect is an answer here
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return response, string(body)
+}
+
+// values returns what the database holds.
+func (a *application) values() string {
+	a.t.Helper()
+	messages, err := a.client.Message.Query().All(a.t.Context())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	var values []string
+	for _, m := range messages {
+		values = append(values, m.Value)
+	}
+	return strings.Join(values, " ")
+}
+
+// nothingInUse fails if a connection was not given back: more transactions of both kinds than there are connections go
+// on one after another.
+func (a *application) nothingInUse() {
+	a.t.Helper()
+	ctx, cancel := context.WithTimeout(a.t.Context(), 2*time.Second)
+	defer cancel()
+	for range 100 {
+		for _, readOnly := range []bool{true, false} {
+			tx, err := a.client.BeginTx(ctx, &sql.TxOptions{ReadOnly: readOnly})
+			if err != nil {
+				a.t.Fatal(err)
+			}
+			if _, err := tx.Message.Query().Count(ctx); err != nil {
+				a.t.Fatalf("a connection is still in use: %v", err)
+			}
+			if err := tx.Rollback(); err != nil {
+				a.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// save stores a message in the request's transaction.
+func save(c echo.Context, value string) error {
+	return transaction.Client[*ent.Client](c).Message.Create().SetValue(value).Exec(c.Request().Context())
+}
+
+var errTest = errors.New("the test's error")
+
+// TestOutcome has handlers that all store a row and set headers, and then end in each way there is.
+func TestOutcome(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		end    func(c echo.Context) error
+		status int
+		kept   bool
+	}{
+		{"nothing written", func(echo.Context) error { return nil }, 200, true},
+		{"200", func(c echo.Context) error { return c.String(200, "done") }, 200, true},
+		{"201", func(c echo.Context) error { return c.String(201, "done") }, 201, true},
+		{"204", func(c echo.Context) error { return c.NoContent(204) }, 204, true},
+		{"303", func(c echo.Context) error { return c.Redirect(303, "/") }, 303, true},
+		{"400 written", func(c echo.Context) error { return c.String(400, "no") }, 400, false},
+		{"500 written", func(c echo.Context) error { return c.String(500, "no") }, 500, false},
+		{"500 written past Echo", func(c echo.Context) error { c.Response().Writer.WriteHeader(500); return nil }, 500, false},
+		{"an error", func(echo.Context) error { return errTest }, 500, false},
+		{"an error of Echo's", func(echo.Context) error { return echo.ErrTeapot }, 418, false},
+		{"an error after a 200", func(c echo.Context) error { _ = c.String(200, "done"); return errTest }, 500, false},
+		{"an error answered further in", func(c echo.Context) error { c.Error(errTest); return nil }, 500, false},
+		{"a panic", func(echo.Context) error { panic(errTest) }, 500, false},
+		{"a panic after a 200", func(c echo.Context) error { _ = c.String(200, "done"); panic("late") }, 500, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			app := start(t)
+			app.POST("/", func(c echo.Context) error {
+				c.SetCookie(&http.Cookie{Name: "session", Value: "1"})
+				c.Response().Header().Set("X-Test", "set")
+				if err := save(c, "a"); err != nil {
+					return err
+				}
+				return test.end(c)
+			})
+			response, body := app.do(http.MethodPost, "/")
+			if response.StatusCode != test.status {
+				t.Errorf("status %d (%s), want %d", response.StatusCode, body, test.status)
+			}
+			if kept := app.values() == "a"; kept != test.kept {
+				t.Errorf("kept %t, want %t", kept, test.kept)
+			}
+			if test.kept && (response.Header.Get("X-Test") == "" || len(response.Cookies()) != 1) {
+				t.Errorf("headers are missing: %v", response.Header)
+			}
+			if strings.Contains(body, "done") && !test.kept {
+				t.Errorf("the client was told %q", body)
+			}
+			app.nothingInUse()
+		})
+	}
+}
+
+// TestFailedCommit makes the handler succeed and COMMIT fail.
+func TestFailedCommit(t *testing.T) {
+	app := start(t)
+	failCommits(t, app.driver)
+	var seen error
+	app.HTTPErrorHandler = func(err error, c echo.Context) {
+		seen = err
+		if err := c.String(http.StatusTeapot, "not stored"); err != nil {
+			t.Error(err)
+		}
+	}
+	app.POST("/", func(c echo.Context) error {
+		c.SetCookie(&http.Cookie{Name: "session", Value: "1"})
+		c.Response().Header().Set(echo.HeaderLocation, "/1")
+		if err := save(c, "a"); err != nil {
+			t.Errorf("the statement failed, not the commit: %v", err)
+		}
+		return c.String(http.StatusCreated, "stored")
+	})
+	response, body := app.do(http.MethodPost, "/")
+	if response.StatusCode != http.StatusTeapot || body != "not stored" {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+	if response.Header.Get(echo.HeaderLocation) != "" || len(response.Cookies()) != 0 {
+		t.Errorf("headers of the dropped response have left: %v", response.Header)
+	}
+	if seen == nil || !strings.Contains(seen.Error(), "FOREIGN KEY") {
+		t.Errorf("the error handler saw %v", seen)
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
+	}
+	app.nothingInUse()
+}
+
+// failCommits makes every transaction that stores a message violate a foreign key that is checked at COMMIT.
+func failCommits(t *testing.T, driver dialect.Driver) {
+	t.Helper()
+	for _, statement := range []string{
+		"CREATE TABLE child (message INT REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)",
+		"CREATE TRIGGER orphan AFTER INSERT ON messages BEGIN INSERT INTO child VALUES (-1); END",
+	} {
+		if err := driver.Exec(t.Context(), statement, []any{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNothingLeavesBeforeTheCommit(t *testing.T) {
+	app := start(t)
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		if err := c.String(http.StatusCreated, "stored"); err != nil {
+			return err
+		}
+		c.Response().Flush()
+		if err := http.NewResponseController(c.Response()).Flush(); err != nil {
+			return err
+		}
+		if _, _, err := c.Response().Hijack(); !errors.Is(err, http.ErrNotSupported) {
+			t.Errorf("the connection was handed out: %v", err)
+		}
+		return errTest
+	})
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 500 || strings.Contains(body, "stored") {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+}
+
+func TestClientThatHangsUpLeavesNothing(t *testing.T) {
+	app := start(t)
+	stored, ended := make(chan bool), make(chan error, 1)
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		close(stored)
+		<-c.Request().Context().Done()
+		return c.String(http.StatusCreated, "stored") // it takes no notice
+	})
+	app.HTTPErrorHandler = func(err error, _ echo.Context) { ended <- err }
+	conn, err := net.Dial("tcp", strings.TrimPrefix(app.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 0\r\n\r\n")
+	<-stored
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("the request ended with %v", err)
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
+	}
+	app.nothingInUse()
+}
+
+func TestDeadlineThatTheHandlerIgnores(t *testing.T) {
+	// Inside, the middleware has cancelled its context when it returns, even if all is well.
+	app := start(t, middleware.ContextTimeoutWithConfig(middleware.ContextTimeoutConfig{Timeout: 50 * time.Millisecond}))
+	app.POST("/slow", func(c echo.Context) error {
+		if err := save(c, "slow"); err != nil {
+			return err
+		}
+		<-c.Request().Context().Done()
+		return c.String(http.StatusCreated, "stored")
+	})
+	app.POST("/fast", func(c echo.Context) error { return save(c, "fast") })
+	if response, body := app.do(http.MethodPost, "/slow"); response.StatusCode < 500 {
+		t.Errorf("too slow, and answered %d %q", response.StatusCode, body)
+	}
+	if response, body := app.do(http.MethodPost, "/fast"); response.StatusCode != 200 {
+		t.Errorf("fast enough, and answered %d %q", response.StatusCode, body)
+	}
+	if got := app.values(); got != "fast" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+func TestReadingRouteCannotWrite(t *testing.T) {
+	app := start(t)
+	app.GET("/read", func(c echo.Context) error { return save(c, "a") })
+	app.GET("/write", func(c echo.Context) error { return save(c, "b") }, transaction.Write)
+	if response, _ := app.do(http.MethodGet, "/read"); response.StatusCode != 500 {
+		t.Errorf("a GET that writes was answered with %d", response.StatusCode)
+	}
+	if response, _ := app.do(http.MethodGet, "/write"); response.StatusCode != 200 {
+		t.Errorf("a GET that may write was answered with %d", response.StatusCode)
+	}
+	if got := app.values(); got != "b" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+func TestReadingRequestSeesOneSnapshot(t *testing.T) {
+	app := start(t)
+	app.GET("/", func(c echo.Context) error {
+		client := transaction.Client[*ent.Client](c)
+		before, err := client.Message.Query().Count(c.Request().Context())
+		if err != nil {
+			return err
+		}
+		if err := app.client.Message.Create().SetValue("meanwhile").Exec(c.Request().Context()); err != nil {
+			return err
+		}
+		after, err := client.Message.Query().Count(c.Request().Context())
+		if err != nil {
+			return err
+		}
+		return c.String(200, fmt.Sprint(before, after))
+	})
+	if _, body := app.do(http.MethodGet, "/"); body != "0 0" {
+		t.Errorf("two counts in one request: %s, want 0 0", body)
+	}
+}
+
+func TestReadingRequestStreamsWhatIsTooLargeToHold(t *testing.T) {
+	app := start(t)
+	var chunk = strings.Repeat("x", 1000)
+	first := make(chan bool)
+	handler := func(c echo.Context) error {
+		for range 2000 {
+			if _, err := io.WriteString(c.Response(), chunk); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-first: // the beginning has arrived before this is the end
+		case <-c.Request().Context().Done():
+		}
+		return nil
+	}
+	app.GET("/", handler)
+	response, err := http.Get(app.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if _, err := bufio.NewReader(response.Body).ReadByte(); err != nil {
+		t.Fatal(err)
+	}
+	close(first)
+	rest, err := io.Copy(io.Discard, response.Body)
+	if err != nil || rest == 0 || response.ContentLength != -1 {
+		t.Errorf("the rest has %d bytes, announced %d, error %v", rest, response.ContentLength, err)
+	}
+}
+
+func TestWritingRequestFailsWithAResponseTooLargeToHold(t *testing.T) {
+	app := start(t)
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		_ = c.String(200, strings.Repeat("x", 2<<20)) // it takes no notice
+		return nil
+	})
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 500 || len(body) > 1000 {
+		t.Errorf("answered %d with %d bytes", response.StatusCode, len(body))
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+// TestRequestWithoutDatabase passes requests that ask for no client, and sees none begin.
+func TestRequestWithoutDatabase(t *testing.T) {
+	e := echo.New()
+	e.Use(transaction.Middleware(func(context.Context, *sql.TxOptions) (*ent.Tx, error) {
+		t.Error("a transaction began")
+		return nil, errTest
+	}))
+	e.POST("/", func(c echo.Context) error { return c.String(200, "hello") })
+	for path, want := range map[string]int{"/": 200, "/none": 404} {
+		recorder := httptest.NewRecorder()
+		e.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, nil))
+		if recorder.Code != want {
+			t.Errorf("%s: %d, want %d", path, recorder.Code, want)
+		}
+	}
+	recorder := httptest.NewRecorder()
+	e.ServeHTTP(recorder, httptest.NewRequest(http.MethodPut, "/", nil))
+	if recorder.Code != 405 || recorder.Header().Get("Allow") == "" {
+		t.Errorf("a wrong method: %d, Allow %q", recorder.Code, recorder.Header().Get("Allow"))
+	}
+}
+
+func TestTransactionThatCannotBegin(t *testing.T) {
+	e := echo.New()
+	var seen error
+	e.HTTPErrorHandler = func(err error, c echo.Context) { seen = err; _ = c.NoContent(503) }
+	e.Use(transaction.Middleware(func(context.Context, *sql.TxOptions) (*ent.Tx, error) { return nil, errTest }))
+	e.GET("/", func(c echo.Context) error {
+		_ = save(c, "a")
+		t.Error("the handler went on without a client")
+		return nil
+	})
+	recorder := httptest.NewRecorder()
+	e.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
+	if !errors.Is(seen, errTest) || recorder.Code != 503 {
+		t.Errorf("answered %d after %v", recorder.Code, seen)
+	}
+}
+
+func TestInstalledTwiceIsOneTransaction(t *testing.T) {
+	app := start(t)
+	app.Use(transaction.Middleware(app.client.BeginTx))
+	app.POST("/", func(c echo.Context) error { return save(c, "a") })
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 200 {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+	if got := app.values(); got != "a" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+func TestHeadIsAnsweredLikeGet(t *testing.T) {
+	app := start(t)
+	app.Match([]string{http.MethodGet, http.MethodHead}, "/", func(c echo.Context) error { return c.String(200, "hello") })
+	response, body := app.do(http.MethodHead, "/")
+	if response.StatusCode != 200 || response.ContentLength != 5 || body != "" {
+		t.Errorf("answered %d, %d bytes announced, body %q", response.StatusCode, response.ContentLength, body)
+	}
+}
