@@ -1,7 +1,6 @@
 package handlers_test
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"log/slog"
@@ -10,7 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,7 +40,36 @@ type book struct {
 	path   string // of the database
 	driver dialect.Driver
 	client *ent.Client
-	log    *bytes.Buffer // to be read when nothing is running
+	log    *log
+}
+
+// log is what a book has logged so far.
+type log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// waitFor waits until the log contains something n times: an answer may arrive before its request is logged.
+func (l *log) waitFor(t *testing.T, n int, what string) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); strings.Count(l.String(), what) < n; {
+		if time.Now().After(limit) {
+			t.Fatalf("the log does not contain %q %d times:\n%s", what, n, l)
+		}
+		runtime.Gosched()
+	}
 }
 
 // open opens a book as main does.
@@ -58,7 +88,7 @@ func open(t *testing.T) *book {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &bytes.Buffer{}
+	log := &log{}
 	server := handlers.New(client, slog.New(slog.NewTextHandler(log, nil)), maxMessage).Server
 	served := make(chan error)
 	go func() { served <- server.Serve(listener) }()

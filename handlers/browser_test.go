@@ -1,0 +1,297 @@
+package handlers_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// tab is a tab of a Chromium with a profile of its own.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+}
+
+// launch starts Chromium. It ends with the test.
+func launch(t *testing.T) tab {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(need(t, "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")),
+		chromedp.UserDataDir(t.TempDir()),
+		chromedp.NoSandbox, // as root, in a container, there is none
+		chromedp.Flag("disable-quic", true),
+		chromedp.Flag("disable-component-update", true),
+	)
+	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(cancel)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil { // starts it; a limit on this context would end it
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	t.Cleanup(cancel)
+	return tab{t, ctx}
+}
+
+// do lets the browser do one thing after another.
+func (b tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// get asks the browser something.
+func get[T any](b tab, question chromedp.Action[T]) T {
+	b.t.Helper()
+	answer, err := chromedp.Run(b.ctx, question)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return answer
+}
+
+// text waits for an element and returns its text.
+func (b tab) text(selector chromedp.CSS) string {
+	b.t.Helper()
+	return get(b, chromedp.Text(selector))
+}
+
+// command sends a command of the browser's protocol.
+func command[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, command, params)
+		return err
+	})
+}
+
+const (
+	area   chromedp.CSS = "textarea[name=msg]"
+	button chromedp.CSS = "form.record button"
+	first  chromedp.CSS = ".entry:first-child .value" // the newest message
+)
+
+func TestBrowserRecordsAndShows(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(chromedp.Navigate(b.url))
+	if got := tab.text(".empty"); !strings.Contains(got, "curl -d 'hello world' "+b.addr+"/record") {
+		t.Errorf("the empty book says %q", got)
+	}
+	tab.do(chromedp.SendKeys(area, "one\ntwo"), chromedp.Click(button), chromedp.WaitVisible(first))
+	if got := tab.text(first); got != "one\ntwo" {
+		t.Errorf("the page shows %q", got)
+	}
+	if got := b.values(); len(got) != 1 || got[0] != "one\ntwo" {
+		t.Errorf("the book holds %q", got)
+	}
+	when := get(tab, chromedp.AttributeValue(chromedp.CSS(".entry time"), "datetime")).Value
+	if _, err := time.Parse(time.RFC3339Nano, when); err != nil {
+		t.Error(err)
+	}
+	tab.do(chromedp.Click(chromedp.CSS(".entry .when")), chromedp.WaitVisible(chromedp.CSS("article.message")))
+	if got := tab.text("article.message .value"); got != "one\ntwo" {
+		t.Errorf("the message's own page shows %q", got)
+	}
+	tab.do(chromedp.Click(chromedp.CSS(".back a")), chromedp.WaitVisible(first))
+}
+
+func TestBrowserRecordsByKeyboard(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(
+		chromedp.Navigate(b.url),
+		chromedp.KeyEvent("\t"), // to the name
+		chromedp.KeyEvent("\t"), // to the text area
+		chromedp.KeyEvent("by keyboard"),
+		chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)),
+		chromedp.WaitVisible(first),
+	)
+	if got := tab.text(first); got != "by keyboard" {
+		t.Errorf("the page shows %q", got)
+	}
+}
+
+func TestBrowserKeepsARefusedMessage(t *testing.T) {
+	b, tab := open(t), launch(t)
+	long := "\n  " + strings.Repeat("é", maxMessage)
+	tab.do(
+		chromedp.Navigate(b.url),
+		chromedp.SetValue(area, long),
+		chromedp.Click(button),
+		chromedp.WaitVisible(chromedp.CSS("[role=alert]")),
+	)
+	if kept := get(tab, chromedp.Value(area)); kept != long {
+		t.Errorf("%d bytes were typed, and %d are left", len(long), len(kept))
+	}
+	if got := tab.text("[role=alert]"); !strings.Contains(got, "more than the 1000") {
+		t.Errorf("the page says %q", got)
+	}
+	tab.do(chromedp.SetValue(area, "short"), chromedp.Click(button), chromedp.WaitVisible(first))
+}
+
+func TestBrowserWithoutScripts(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(
+		command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}),
+		chromedp.Navigate(b.url),
+		chromedp.SendKeys(area, "without scripts"),
+		chromedp.Click(button),
+		chromedp.WaitVisible(first),
+	)
+	if got := tab.text(first); got != "without scripts" {
+		t.Errorf("the page shows %q", got)
+	}
+}
+
+func TestBrowserShowsMarkupAndDoesNotRunIt(t *testing.T) {
+	b, tab := open(t), launch(t)
+	markup := `<script>document.title = "run"</script><img src=x onerror="document.title = 'run'">`
+	b.record(markup)
+	tab.do(chromedp.Navigate(b.url))
+	if got, title := tab.text(first), get(tab, chromedp.Title()); got != markup || title != "Daybook" {
+		t.Errorf("title %q, message %q", title, got)
+	}
+}
+
+func TestBrowserAsksBeforeItRecordsALink(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(
+		chromedp.Navigate(serveElsewhere(t, fmt.Sprintf(`<a href="%s/record?msg=linked">a link</a>`, b.url))),
+		chromedp.Click(chromedp.CSS("a")),
+		chromedp.WaitVisible(area),
+	)
+	if value, got := get(tab, chromedp.Value(area)), b.values(); value != "linked" || len(got) != 0 {
+		t.Errorf("the form holds %q, the book %q", value, got)
+	}
+	tab.do(chromedp.Click(button), chromedp.WaitVisible(first))
+	tab.do(chromedp.Navigate(b.url+"/record?msg=typed"), chromedp.WaitVisible(first))
+	if got := strings.Join(b.values(), " "); got != "linked typed" {
+		t.Errorf("the book holds %q", got)
+	}
+}
+
+func TestAnotherSiteCannotRecord(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(
+		chromedp.Navigate(serveElsewhere(t, fmt.Sprintf(`
+			<img src="%[1]s/record?msg=image">
+			<form method="post" action="%[1]s/record"><input name="msg" value="form"><button>Win a prize</button></form>
+			<script>
+				fetch("%[1]s/record", {method: "POST", body: "fetch", mode: "no-cors"})
+					.finally(() => document.body.append(Object.assign(document.createElement("p"), {className: "fetched"})))
+			</script>`, b.url))), // returns when the image, too, has been answered
+		chromedp.WaitReady(chromedp.CSS(".fetched")),
+		chromedp.Click(chromedp.CSS("button")),
+		chromedp.WaitVisible(chromedp.CSS(".failure")),
+	)
+	if got := tab.text(".failure"); !strings.Contains(got, "403") {
+		t.Errorf("the form's answer is %q", got)
+	}
+	if got := b.values(); len(got) != 0 {
+		t.Errorf("another site has recorded %q", got)
+	}
+	b.log.waitFor(t, 3, "/record") // the image, the fetch and the form did reach the book
+}
+
+// serveElsewhere serves a page from another site than the book's: a browser takes localhost and 127.0.0.1 for two.
+func serveElsewhere(t *testing.T, content string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, content)
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return strings.Replace("http://"+listener.Addr().String(), "127.0.0.1", "localhost", 1)
+}
+
+// look is a JavaScript function that returns what is wrong with the page's looks: what is wider than the window, and
+// text with a contrast below 4.5 to 1 (WCAG 2.2, 1.4.3).
+const look = `(() => {
+	const faults = [];
+	const rgb = color => color.match(/[\d.]+/g).map(Number);
+	const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
+		.map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+		.reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+	const background = element => {
+		for (; element; element = element.parentElement) {
+			const color = rgb(getComputedStyle(element).backgroundColor);
+			if (color.length === 3 || color[3] === 1) return color;
+		}
+		return [255, 255, 255];
+	};
+	for (const element of document.body.querySelectorAll("*")) {
+		if (![...element.childNodes].some(node => node.nodeType === 3 && node.data.trim())) continue;
+		const [a, b] = [rgb(getComputedStyle(element).color), background(element)].map(luminance);
+		const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+		if (contrast < 4.5) faults.push(element.className + " " + element.tagName + ": contrast " + contrast.toFixed(2));
+	}
+	const root = document.documentElement;
+	if (root.scrollWidth > root.clientWidth) faults.push("it scrolls sideways: " + root.scrollWidth + " > " + root.clientWidth);
+	return faults;
+})()`
+
+// TestLooks opens every page in both schemes at both ends of the widths. With DAYBOOK_TEST_SCREENSHOTS=folder it leaves
+// a screenshot of each there.
+func TestLooks(t *testing.T) {
+	full, empty := open(t), open(t)
+	for _, message := range []string{
+		"hello world",
+		"Backup of the house server: 41 GB in 12 minutes.\nNothing failed.",
+		"שלום עולם, נכתב מימין לשמאל\nand this line from the left",
+		"https://example.org/" + strings.Repeat("a-very-long-way/", 10) + strings.Repeat("x", 100),
+		`<script>alert("shown, not run")</script>`,
+		"Anna has paid the gardener. The roofers come on Tuesday at eight; please leave the gate open for them, and move the car.",
+	} {
+		full.record(message)
+	}
+	full.exec("UPDATE messages SET recorded_at = '2026-11-19 07:05:09.000001+00:00' WHERE id < 4")
+	long := "/record?msg=" + strings.Repeat("too+long+", 150)
+	pages := []struct{ name, url string }{
+		{"empty", empty.url},
+		{"messages", full.url},
+		{"message", full.url + "/messages/3"},
+		{"form", full.url + "/record"},
+		{"refused", full.url + long},
+		{"error", full.url + "/messages/404"},
+	}
+	tab := launch(t)
+	for _, page := range pages {
+		for _, scheme := range []string{"light", "dark"} {
+			for _, width := range []int64{360, 1280} {
+				name := fmt.Sprintf("%s-%s-%d.png", page.name, scheme, width)
+				tab.do(
+					chromedp.EmulateViewport(width, 800),
+					command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+						{Name: "prefers-color-scheme", Value: scheme}, {Name: "hover", Value: "hover"},
+					}}),
+					chromedp.Navigate(page.url),
+				)
+				for _, fault := range get(tab, chromedp.Evaluate[[]string](look)) {
+					t.Errorf("%s: %s", name, fault)
+				}
+				if folder := os.Getenv("DAYBOOK_TEST_SCREENSHOTS"); folder != "" {
+					picture := get(tab, chromedp.CaptureScreenshot())
+					if err := os.WriteFile(filepath.Join(folder, name), picture, 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+	}
+}
