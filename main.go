@@ -1,6 +1,8 @@
 // Command daybook records messages and lists them, in a browser and in a terminal.
 package main
 
+//go:generate go tool templ generate
+
 import (
 	"context"
 	"errors"
@@ -35,63 +37,66 @@ const (
 // grace is how long the requests that are running when the server is told to stop may take to finish.
 const grace = 20 * time.Second
 
-func main() {
-	var commands struct {
-		Serve   serve   `cmd:"" default:"withargs" help:"Serve the book. This is what happens without a command."`
-		Version version `cmd:"" help:"Show the versions of Daybook, Go and SQLite."`
+// commandLine is what can be said to daybook. Each flag has an environment variable, too: DAYBOOK_ and its name.
+type commandLine struct {
+	Listen     string `default:"127.0.0.1:8080" help:"Address to listen on: host:port, or unix:/path/to.sock."`
+	Database   string `default:"daybook.db" help:"SQLite file. It is created if it is missing."`
+	Open       bool   `help:"Listen where other machines reach it, so that all who do may read and record."`
+	MaxMessage int    `default:"65536" help:"Largest message, in bytes."`
+	Log        string `default:"text" enum:"text,json" help:"Format of the log on standard error: text or json."`
+	Debug      bool   `help:"Log each transaction and statement, with its values."`
+
+	Serve   serve   `cmd:"" default:"1" help:"Serve the book. This is what happens without a command."`
+	Version version `cmd:"" help:"Show the versions of Daybook, Go and SQLite."`
+}
+
+// Validate checks what the flags' types do not.
+func (l *commandLine) Validate() error {
+	if l.MaxMessage < 1 || l.MaxMessage > schema.MaxValue {
+		return fmt.Errorf("--max-message must be between 1 and %d", schema.MaxValue)
 	}
-	parser := kong.Must(&commands,
+	return nil
+}
+
+func main() {
+	var line commandLine
+	parser := kong.Must(&line,
 		kong.Name("daybook"),
 		kong.Description("Daybook records messages and lists them, in a browser and in a terminal."),
 		kong.DefaultEnvars("DAYBOOK"),
 	)
 	command, err := parser.Parse(os.Args[1:])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "daybook: %s. See daybook --help.\n", err)
+		fmt.Fprintf(os.Stderr, "daybook: %s (see daybook --help)\n", err)
 		os.Exit(exitUsage)
 	}
-	if err := command.Run(); err != nil {
+	if err := command.Run(&line); err != nil {
 		fmt.Fprintf(os.Stderr, "daybook: %s\n", err)
 		os.Exit(exitFailed)
 	}
 }
 
 // serve is the command that serves the book.
-type serve struct {
-	Listen     string `default:"127.0.0.1:8080" help:"Address to listen on: host:port, or unix:/path/to.sock."`
-	Database   string `default:"daybook.db" help:"SQLite file. It is created if it is missing."`
-	Open       bool   `help:"Allow an address that other machines reach: all who reach it may read and record."`
-	MaxMessage int    `default:"65536" help:"Largest message, in bytes."`
-	Log        string `default:"text" enum:"text,json" help:"Format of the log on standard error: ${enum}."`
-	Debug      bool   `help:"Log each transaction and statement, with its values."`
-}
-
-// Validate checks what the flags' types do not.
-func (s serve) Validate() error {
-	if s.MaxMessage < 1 || s.MaxMessage > schema.MaxValue {
-		return fmt.Errorf("--max-message must be between 1 and %d", schema.MaxValue)
-	}
-	return nil
-}
+type serve struct{}
 
 // Run serves until the process is told to stop, by SIGINT or SIGTERM, and what then runs has finished.
-func (s serve) Run() (err error) {
+func (serve) Run(line *commandLine) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	listener, err := listen(s.Listen, s.Open)
+	listener, err := listen(line.Listen, line.Open)
 	if err != nil {
 		return err
 	}
 	defer listener.Close() // again, if the server was started; it has closed it then
 
-	log := s.logger()
-	client, err := s.openDatabase(ctx, log)
+	log := line.logger()
+	client, err := line.openDatabase(ctx, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 
-	server := handlers.New(client, log, s.MaxMessage).Server
+	server := handlers.New(client, log, line.MaxMessage).Server
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	greet(listener.Addr())
@@ -104,27 +109,27 @@ func (s serve) Run() (err error) {
 	return shutDown(server)
 }
 
-func (s serve) logger() *slog.Logger {
+func (l *commandLine) logger() *slog.Logger {
 	options := &slog.HandlerOptions{}
-	if s.Debug {
+	if l.Debug {
 		options.Level = slog.LevelDebug
 	}
-	if s.Log == "json" {
+	if l.Log == "json" {
 		return slog.New(slog.NewJSONHandler(os.Stderr, options))
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
 // openDatabase returns a client of the database, whose tables exist.
-func (s serve) openDatabase(ctx context.Context, log *slog.Logger) (*ent.Client, error) {
-	driver, err := database.Open(ctx, s.Database)
+func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (*ent.Client, error) {
+	driver, err := database.Open(ctx, l.Database)
 	if err != nil {
 		return nil, err
 	}
 	if err := database.Migrate(ctx, driver, schema.Version, migrate.Tables...); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", s.Database, err), driver.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", l.Database, err), driver.Close())
 	}
-	if s.Debug {
+	if l.Debug {
 		driver = dialect.DebugWithContext(driver, func(ctx context.Context, what ...any) {
 			log.DebugContext(ctx, fmt.Sprint(what...))
 		})

@@ -1,3 +1,0 @@
-package views
-
-//go:generate go tool templ generate
