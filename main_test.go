@@ -1,0 +1,336 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"daybook/database"
+	"daybook/ent/migrate"
+	"daybook/ent/schema"
+)
+
+// TestMain lets the test binary be daybook, too: the tests run it as a process of its own.
+func TestMain(m *testing.M) {
+	if os.Getenv("DAYBOOK_TEST_MAIN") == "1" {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// daybook returns the command with the arguments, to run in an empty folder. The last ones may be environment variables.
+func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	command := exec.CommandContext(ctx, os.Args[0])
+	command.Dir = folder
+	command.Env = append(os.Environ(), "DAYBOOK_TEST_MAIN=1")
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "DAYBOOK_") {
+			command.Env = append(command.Env, arg)
+		} else {
+			command.Args = append(command.Args, arg)
+		}
+	}
+	return command
+}
+
+// server is a daybook that serves.
+type server struct {
+	t       *testing.T
+	command *exec.Cmd
+	url     string
+	hint    string // the line that says what to try
+	stderr  *bufio.Reader
+}
+
+// serveIn starts a server in the folder and waits until it says where it is.
+func serveIn(t *testing.T, folder string, args ...string) *server {
+	t.Helper()
+	command := daybook(t, folder, args...)
+	pipe, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stderr := bufio.NewReader(pipe)
+	greeting, err := stderr.ReadString('\n')
+	if err != nil {
+		t.Fatalf("it has not started: %s", greeting)
+	}
+	hint, err := stderr.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &server{t, command, strings.TrimPrefix(strings.TrimSpace(greeting), "Daybook is at "), hint, stderr}
+}
+
+// stop sends the signal and waits for the process to end well.
+func (s *server) stop(signal os.Signal) {
+	s.t.Helper()
+	http.DefaultClient.CloseIdleConnections()
+	if err := s.command.Process.Signal(signal); err != nil {
+		s.t.Fatal(err)
+	}
+	s.wait()
+}
+
+func (s *server) wait() {
+	s.t.Helper()
+	rest, err := io.ReadAll(s.stderr)
+	if err != nil {
+		s.t.Error(err)
+	}
+	if err := s.command.Wait(); err != nil {
+		s.t.Errorf("it ended with %v:\n%s", err, rest)
+	}
+}
+
+func (s *server) post(value string) (status int, body string) {
+	s.t.Helper()
+	response, err := http.Post(s.url+"/record", "text/plain", strings.NewReader(value))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return response.StatusCode, string(content)
+}
+
+func (s *server) list() string {
+	s.t.Helper()
+	response, err := http.Get(s.url)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestServeRecordsAndRemembers(t *testing.T) {
+	folder := t.TempDir()
+	for i, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		s := serveIn(t, folder, "--listen=127.0.0.1:0")
+		if want := fmt.Sprintf("Try: curl -d 'hello world' %s/record\n", strings.TrimPrefix(s.url, "http://")); s.hint != want {
+			t.Errorf("it says %q, want %q", s.hint, want)
+		}
+		if status, body := s.post("hello world"); status != 201 || body != "Recorded: hello world\n" {
+			t.Errorf("answered %d %q", status, body)
+		}
+		if n := strings.Count(s.list(), "\thello world\n"); n != i+1 {
+			t.Errorf("%d messages after %d starts", n, i+1)
+		}
+		s.stop(signal)
+	}
+	if entries, err := os.ReadDir(folder); err != nil || len(entries) != 1 || entries[0].Name() != "daybook.db" {
+		t.Errorf("left behind: %v %v", entries, err)
+	}
+}
+
+func TestStopFinishesWhatRuns(t *testing.T) {
+	s := serveIn(t, t.TempDir(), "--listen=127.0.0.1:0")
+	addr := strings.TrimPrefix(s.url, "http://")
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /record HTTP/1.1\r\nHost: %s\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n", addr)
+	answers := bufio.NewReader(conn)
+	if line, err := answers.ReadString('\n'); err != nil || !strings.Contains(line, "100") {
+		t.Fatalf("%q %v", line, err) // now the handler is reading the body
+	}
+	if _, err := answers.ReadString('\n'); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for { // until it accepts no more
+		other, err := net.Dial("tcp", addr)
+		if err != nil {
+			break
+		}
+		other.Close()
+	}
+	fmt.Fprint(conn, "late")
+	response, err := http.ReadResponse(answers, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != 201 {
+		t.Errorf("the request that was running was answered %d", response.StatusCode)
+	}
+	s.wait()
+}
+
+func TestServeOnASocket(t *testing.T) {
+	folder, err := os.MkdirTemp("", "daybook") // a socket's path must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	path := filepath.Join(folder, "s")
+	client := http.Client{Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) },
+	}}
+	for _, kill := range []bool{true, false} { // the second one finds the first one's socket
+		s := serveIn(t, folder, "DAYBOOK_LISTEN=unix:"+path)
+		if !strings.Contains(s.hint, "--unix-socket "+path) {
+			t.Errorf("it says %q", s.hint)
+		}
+		response, err := client.Get("http://localhost/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		client.CloseIdleConnections()
+		if response.StatusCode != 200 {
+			t.Errorf("answered %d", response.StatusCode)
+		}
+		if !kill {
+			s.stop(syscall.SIGTERM)
+			continue
+		}
+		if err := s.command.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		_ = s.command.Wait() // killed
+	}
+}
+
+// TestRefusedStart has what must not start, each with its status and a sentence that says what to do.
+func TestRefusedStart(t *testing.T) {
+	folder := t.TempDir()
+	text := filepath.Join(folder, "letter.txt")
+	if err := os.WriteFile(text, bytes.Repeat([]byte("Dear Anna, "), 1000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	makeNewer(t, filepath.Join(folder, "newer.db"))
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	for _, test := range []struct {
+		name     string
+		args     []string
+		status   int
+		sentence string
+	}{
+		{"a taken port", []string{"--listen=" + taken.Addr().String()}, 1, taken.Addr().String() + " is taken by another program"},
+		{"all addresses", []string{"--listen=0.0.0.0:0"}, 1, "not listening on 0.0.0.0:0, where other machines could record: add --open"},
+		{"all addresses, unsaid", []string{"DAYBOOK_LISTEN=:0"}, 1, "not listening on :0"},
+		{"no address", []string{"--listen=here"}, 1, `cannot listen on "here": give host:port`},
+		{"no folder", []string{"--database=none/a.db"}, 1, filepath.Join(folder, "none") + " does not exist"},
+		{"not a database", []string{"--database=letter.txt"}, 1, "letter.txt is not a SQLite database"},
+		{"a newer database", []string{"--database=newer.db"}, 1, "newer.db: the database was written by a newer version"},
+		{"an unknown flag", []string{"--colour"}, 2, "unknown flag --colour"},
+		{"an unknown command", []string{"sing"}, 2, "unexpected argument sing"},
+		{"a limit of nothing", []string{"--max-message=0"}, 2, "--max-message must be between 1 and"},
+		{"a limit that is no number", []string{"DAYBOOK_MAX_MESSAGE=much"}, 2, "much"},
+		{"a log of another kind", []string{"--log=xml"}, 2, "--log must be one of"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			output, err := daybook(t, folder, append([]string{"DAYBOOK_LISTEN=127.0.0.1:0"}, test.args...)...).CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() != test.status {
+				t.Errorf("it ended with %v, want %d", err, test.status)
+			}
+			if !strings.Contains(string(output), test.sentence) || strings.Count(string(output), "\n") != 1 {
+				t.Errorf("it said\n%s\nwant\n%s", output, test.sentence)
+			}
+		})
+	}
+}
+
+func TestFlagBeatsEnvironment(t *testing.T) {
+	s := serveIn(t, t.TempDir(), "--listen=127.0.0.1:0", "--max-message=5", "DAYBOOK_MAX_MESSAGE=3", "DAYBOOK_LISTEN=nowhere")
+	if status, _ := s.post("12345"); status != 201 {
+		t.Errorf("answered %d", status)
+	}
+	if status, _ := s.post("123456"); status != 413 {
+		t.Errorf("one byte over the limit was answered %d", status)
+	}
+	s.stop(syscall.SIGTERM)
+}
+
+func TestOpenListensEverywhere(t *testing.T) {
+	s := serveIn(t, t.TempDir(), "--listen=:0", "--open", "--log=json", "--debug")
+	if !strings.HasPrefix(s.url, "http://localhost:") {
+		t.Errorf("it says that it is at %s", s.url)
+	}
+	if status, _ := s.post("hello"); status != 201 {
+		t.Errorf("answered %d", status)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	log, err := io.ReadAll(s.stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.command.Wait(); err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{`{"time":`, `"uri":"/record","status":201`, "INSERT INTO `messages`", ": committed"} {
+		if !strings.Contains(string(log), want) {
+			t.Errorf("the log has no %s:\n%s", want, log)
+		}
+	}
+}
+
+func TestVersionAndHelp(t *testing.T) {
+	version, err := daybook(t, t.TempDir(), "version").Output()
+	if want := `^daybook \S+, commit \S+, go1\.\S+, SQLite 3\.\d+\.\d+\n$`; err != nil || !regexp.MustCompile(want).Match(version) {
+		t.Errorf("version: %q, %v", version, err)
+	}
+	help, err := daybook(t, t.TempDir(), "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"127.0.0.1:8080", "DAYBOOK_LISTEN", "daybook.db", "DAYBOOK_DATABASE", "DAYBOOK_OPEN", "65536", "DAYBOOK_MAX_MESSAGE", "DAYBOOK_LOG", "DAYBOOK_DEBUG", "version"} {
+		if !strings.Contains(string(help), want) {
+			t.Errorf("the help does not mention %s:\n%s", want, help)
+		}
+	}
+}
+
+// makeNewer makes a database as a later version would.
+func makeNewer(t *testing.T, path string) {
+	t.Helper()
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer driver.Close()
+	if err := database.Migrate(t.Context(), driver, schema.Version+1, migrate.Tables...); err != nil {
+		t.Fatal(err)
+	}
+}
