@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -242,6 +243,46 @@ func TestCancelledWriterGoesNoFurther(t *testing.T) {
 	commit(t, tx)
 	if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
 		t.Errorf("%d rows, want 1", n)
+	}
+}
+
+// TestRunningStatementIsNotInterrupted has a request end while its statement runs. Interrupted, SQLite would roll back
+// more than the statement.
+func TestRunningStatementIsNotInterrupted(t *testing.T) {
+	driver, _ := open(t)
+	tx := begin(t, driver, false)
+	exec(t, tx, insert, "before")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	const slow = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300000) INSERT INTO note SELECT i FROM n"
+	if err := tx.Exec(ctx, slow, []any{}, nil); err != nil {
+		t.Errorf("the statement: %v", err)
+	}
+	<-ctx.Done()
+	commit(t, tx)
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 300_001 {
+		t.Errorf("%d rows, want 300001", n)
+	}
+}
+
+// TestWriterHasItsTurnFromTheBeginning reads in a writing transaction. If another process could write after that, the
+// transaction could not.
+func TestWriterHasItsTurnFromTheBeginning(t *testing.T) {
+	driver, path := open(t)
+	other, err := sql.Open("sqlite3", "file:"+url.PathEscape(path)+"?_busy_timeout=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	tx := begin(t, driver, false)
+	number(t, tx, "SELECT count(*) FROM note")
+	if _, err := other.Exec("INSERT INTO note (value) VALUES ('other')"); !database.IsBusy(err) {
+		t.Errorf("another process has written in between: %v", err)
+	}
+	exec(t, tx, insert, "a")
+	commit(t, tx)
+	if _, err := other.Exec("INSERT INTO note (value) VALUES ('other')"); err != nil {
+		t.Errorf("another process cannot write: %v", err)
 	}
 }
 

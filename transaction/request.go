@@ -25,6 +25,7 @@ type request struct {
 	tx       ender // nil until it is begun
 	client   any
 	beginErr error
+	ended    bool
 }
 
 // run calls next inside a transaction and ends it before anything of the response leaves.
@@ -36,22 +37,15 @@ func run(c echo.Context, next echo.HandlerFunc, open func(context.Context, bool)
 
 	c.Set(key, r)
 	c.SetResponse(echo.NewResponse(held, c.Echo()))
-	ended := false
 	defer func() {
 		c.SetResponse(original)
 		c.Set(key, nil)
-		if ended {
-			return
-		}
-		// A panic is on its way through. It is not caught, so that whoever does sees where it came from.
+		// Only a panic comes here without an end. It is not caught, so that whoever does sees where it came from.
 		if err := r.rollback(); err != nil {
 			c.Logger().Error(err)
 		}
 	}()
-
-	err := r.call(next, c)
-	ended = true
-	return r.end(c, err)
+	return r.end(c, r.call(next, c))
 }
 
 // begun returns the client, and begins the transaction for it if need be.
@@ -123,16 +117,20 @@ func (r *request) commit() error {
 	if r.tx == nil {
 		return nil
 	}
-	if err := r.tx.Commit(); err != nil {
+	err := r.tx.Commit()
+	r.ended = true // not if Commit, or a hook of it, panics
+	if err != nil {
 		return fmt.Errorf("commit transaction: %w", err)
 	}
 	return nil
 }
 
+// rollback undoes the transaction if it has not ended.
 func (r *request) rollback() error {
-	if r.tx == nil {
+	if r.tx == nil || r.ended {
 		return nil
 	}
+	r.ended = true
 	if err := r.tx.Rollback(); err != nil {
 		return fmt.Errorf("roll back transaction: %w", err)
 	}

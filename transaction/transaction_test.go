@@ -300,6 +300,26 @@ func TestDeadlineThatTheHandlerIgnores(t *testing.T) {
 	}
 }
 
+func TestPanicInACommitHook(t *testing.T) {
+	app := start(t)
+	e := echo.New()
+	e.Logger.SetOutput(io.Discard)
+	e.Use(middleware.Recover(), transaction.Middleware(func(ctx context.Context, options *sql.TxOptions) (*ent.Tx, error) {
+		tx, err := app.client.BeginTx(ctx, options)
+		if err == nil {
+			tx.OnCommit(func(ent.Committer) ent.Committer { panic("in a hook") })
+		}
+		return tx, err
+	}))
+	e.POST("/", func(c echo.Context) error { return save(c, "a") })
+	recorder := httptest.NewRecorder()
+	e.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, "/", nil))
+	if recorder.Code != 500 || app.values() != "" {
+		t.Errorf("answered %d, the database holds %q", recorder.Code, app.values())
+	}
+	app.nothingInUse()
+}
+
 func TestReadingRouteCannotWrite(t *testing.T) {
 	app := start(t)
 	app.GET("/read", func(c echo.Context) error { return save(c, "a") })
