@@ -292,14 +292,52 @@ func TestWaitForTheWriterIsTheRequestsToGiveUp(t *testing.T) {
 	exec(t, holder, insert, "a")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	waiting := begin(t, driver, false)
+	waiting, asked := begin(t, driver, false), time.Now()
 	if err := waiting.Exec(ctx, insert, []any{"b"}, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a wait that was given up: %v", err)
+	}
+	if waited := time.Since(asked); waited > 2*time.Second { // its own limit is five
+		t.Errorf("it went on for %s", waited)
 	}
 	if err := waiting.Rollback(); err != nil {
 		t.Error(err)
 	}
 	commit(t, holder)
+}
+
+func TestWaitForTheWriterIsBounded(t *testing.T) {
+	t.Parallel()
+	driver, _ := open(t)
+	holder := begin(t, driver, false)
+	exec(t, holder, insert, "a")
+	// What a handler does that writes by the application's own client.
+	err := driver.Exec(t.Context(), insert, []any{"b"}, nil)
+	if !database.IsBusy(err) || database.IsRepeatable(err) || !strings.Contains(err.Error(), "waits for its own end") {
+		t.Errorf("a statement outside of the transaction: %v", err)
+	}
+	other := begin(t, driver, false)
+	if err := other.Exec(t.Context(), insert, []any{"c"}, nil); !database.IsBusy(err) {
+		t.Errorf("another transaction: %v", err)
+	}
+	if err := other.Rollback(); err != nil {
+		t.Error(err)
+	}
+	commit(t, holder)
+}
+
+func TestTrace(t *testing.T) {
+	driver, _ := open(t)
+	ctx, told := database.Trace(t.Context())
+	tx, err := driver.Tx(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, tx, insert, "a")
+	number(t, tx, "SELECT count(*) FROM note")
+	commit(t, tx)
+	if statements, waited := told(); statements != 2 || waited <= 0 {
+		t.Errorf("%d statements, waited %s", statements, waited)
+	}
 }
 
 func TestFullDatabase(t *testing.T) {

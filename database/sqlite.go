@@ -109,15 +109,19 @@ func (p pools) check(ctx context.Context) error {
 	return p.readers.PingContext(ctx)
 }
 
-// Close waits for what runs, then closes the readers before the writer: the last connection to close copies
-// the write-ahead log into the database, and a reader may not write.
+// Close closes the connections. The last one copies the write-ahead log into the database, and removes it.
 func (p pools) Close() error {
 	return errors.Join(p.readers.Close(), p.writer.Close())
 }
 
 // ExecContext runs a statement outside of a transaction. It may write, so it is the writer's.
 func (p pools) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return p.writer.ExecContext(ctx, query, args...)
+	conn, err := take(ctx, p.writer)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return conn.ExecContext(ctx, query, args...)
 }
 
 // QueryContext runs a statement outside of a transaction. All that is not plainly a SELECT (INSERT … RETURNING,
@@ -126,7 +130,24 @@ func (p pools) QueryContext(ctx context.Context, query string, args ...any) (*sq
 	if len(query) >= 6 && strings.EqualFold(query[:6], "SELECT") {
 		return p.readers.QueryContext(ctx, query, args...)
 	}
-	return p.writer.QueryContext(ctx, query, args...)
+	conn, err := take(ctx, p.writer)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := conn.QueryContext(ctx, query, args...)
+	go conn.Close() // waits until the rows are closed, and then gives the connection back
+	return rows, err
+}
+
+// take takes a connection out of the pool, for which it waits no longer than ctx and maxWait allow.
+func take(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {
+	waiting, cancel := context.WithTimeoutCause(ctx, maxWait, errBusy)
+	defer cancel()
+	conn, err := pool.Conn(waiting)
+	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
+		return nil, context.Cause(waiting)
+	}
+	return conn, err
 }
 
 // Dialect tells ent which SQL to write.
@@ -137,12 +158,12 @@ func (d *sqliteDriver) Tx(ctx context.Context) (dialect.Tx, error) { return d.Be
 
 // BeginTx returns a transaction that begins with its first statement. Each is serializable, so the isolation
 // level need not be looked at.
-func (d *sqliteDriver) BeginTx(_ context.Context, options *sql.TxOptions) (dialect.Tx, error) {
+func (d *sqliteDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (dialect.Tx, error) {
 	if options != nil && options.ReadOnly {
-		return newTx(d.readers, "BEGIN", false), nil
+		return newTx(ctx, d.readers, "BEGIN", false), nil
 	}
 	// IMMEDIATE: one that read first and then asked to write would be refused if another wrote in between.
-	return newTx(d.writer, "BEGIN IMMEDIATE", true), nil
+	return newTx(ctx, d.writer, "BEGIN IMMEDIATE", true), nil
 }
 
 // explain says what is wrong with the file at path, in words for whoever named it.

@@ -26,6 +26,7 @@ type tx struct {
 	pool    *sql.DB
 	begin   string
 	writing bool
+	trace   *trace
 
 	mu   sync.Mutex
 	conn *sql.Conn   // nil until the first statement
@@ -33,8 +34,8 @@ type tx struct {
 	done bool
 }
 
-func newTx(pool *sql.DB, begin string, writing bool) dialect.Tx {
-	t := &tx{pool: pool, begin: begin, writing: writing}
+func newTx(ctx context.Context, pool *sql.DB, begin string, writing bool) dialect.Tx {
+	t := &tx{pool: pool, begin: begin, writing: writing, trace: traceOf(ctx)}
 	t.Conn = entsql.Conn{ExecQuerier: t}
 	return t
 }
@@ -78,21 +79,18 @@ func (t *tx) prepare(ctx context.Context) (context.Context, error) {
 		// Interrupting a write makes SQLite roll back the whole transaction, not the statement alone.
 		statement = context.WithoutCancel(ctx)
 	}
+	t.trace.statement()
 	if t.conn == nil {
+		defer t.trace.wait()()
 		return statement, t.start(ctx)
 	}
 	return statement, t.alive()
 }
 
-// start takes a connection, for which it waits no longer than ctx and maxWait allow, and begins.
+// start takes a connection and begins.
 func (t *tx) start(ctx context.Context) error {
-	waiting, cancel := context.WithTimeoutCause(ctx, maxWait, errBusy)
-	defer cancel()
-	conn, err := t.pool.Conn(waiting)
+	conn, err := take(ctx, t.pool)
 	if err != nil {
-		if ctx.Err() == nil && waiting.Err() != nil {
-			err = context.Cause(waiting)
-		}
 		return fmt.Errorf("begin: %w", err)
 	}
 	if _, err := conn.ExecContext(context.WithoutCancel(ctx), t.begin); err != nil {

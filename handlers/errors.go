@@ -86,8 +86,8 @@ func describe(err error) views.Problem {
 		return problem(refused.Code, sentence(refused))
 	case database.IsFull(err):
 		return problem(http.StatusInsufficientStorage, "The disk is full, so nothing was recorded.")
-	case database.IsBusy(err), errors.Is(err, context.DeadlineExceeded):
-		return problem(http.StatusServiceUnavailable, "There is too much to do at the moment. Please try again.")
+	case errors.Is(err, context.DeadlineExceeded):
+		return problem(http.StatusServiceUnavailable, "That took too long. Please try again.")
 	case errors.Is(err, context.Canceled):
 		return problem(statusClientClosed, "The request was cancelled.")
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
+	"daybook/database"
 	"daybook/ent"
 	"daybook/transaction"
 )
@@ -40,7 +41,11 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 		headers,
 		refuseCrossOrigin(),
 		limitBody(maxMessage),
-		transaction.Middleware(client.BeginTx),
+		transaction.Middleware(client.BeginTx,
+			transaction.Unavailable(database.IsBusy),
+			transaction.Trace(database.Trace),
+			transaction.Log(log),
+		),
 	)
 
 	read := []string{http.MethodGet, http.MethodHead}

@@ -1,12 +1,30 @@
 package transaction
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"time"
+)
 
-	"github.com/labstack/echo/v4"
+// maxAttempts is how often a handler is run for one request.
+const maxAttempts = 3
+
+// maxPause bounds the pause before the second attempt; that before the third is twice as long.
+const maxPause = 20 * time.Millisecond
+
+// ErrResponseTooLarge is the error of a writing request whose response is larger than what is held until COMMIT.
+var ErrResponseTooLarge = errors.New("transaction: the response is too large to be held until the commit")
+
+// Reasons to roll back without an error of the handler's.
+var (
+	errDoomed  = errors.New("transaction: the handler has doomed it")
+	errRefused = errors.New("transaction: the handler has answered with a refusal")
+	errPanic   = errors.New("transaction: the handler panicked")
 )
 
 // ender is a transaction without its client's type.
@@ -15,129 +33,214 @@ type ender interface {
 	Rollback() error
 }
 
-// request is one request's transaction.
+// request is one request, for as many attempts as it takes. It knows nothing of Echo.
 type request struct {
-	ctx      context.Context
-	open     func(ctx context.Context, readOnly bool) (ender, any, error)
-	readOnly bool
-	held     *held
+	config *config
+	to     http.ResponseWriter
+	http   *http.Request // as it came
+	body   *replay       // nil if there is one attempt only
+	keep   func(status int, err error) bool
+	report Report
+}
+
+// serve runs the handler, again if that may help, and lets the answer go. It returns the error that is to be answered in
+// its place.
+func (r *request) serve(handle func(*attempt) error) error {
+	for pause := maxPause; ; pause *= 2 {
+		a := r.newAttempt()
+		err := a.run(handle)
+		if r.again(a, err) && sleep(r.http.Context(), rand.N(pause)) {
+			continue
+		}
+		err = a.answer(err)
+		a.runHooks()
+		return err
+	}
+}
+
+// again reports whether another attempt may help.
+func (r *request) again(a *attempt, err error) bool {
+	return err != nil && r.body != nil && r.config.repeatable(err) &&
+		r.report.Attempts < maxAttempts && !r.body.past && !a.held.streaming
+}
+
+// sleep reports whether ctx has lasted for the pause.
+func sleep(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// attempt is one run of the handler, in a transaction of its own.
+type attempt struct {
+	request *request
+	http    *http.Request // as the handler gets it
+	held    *held
+	options sql.TxOptions
+	none    bool            // the route has no transaction
+	inner   context.Context // the request's context when the handler returned it
 
 	tx       ender // nil until it is begun
 	client   any
 	beginErr error
+	begun    time.Time
+	trace    func() (statements int, waited time.Duration)
+	used     bool // by the handler
+	doomed   bool
 	ended    bool
+	depth    int // of savepoints
+	hooks    hooks
 }
 
-// run calls next inside a transaction and ends it before anything of the response leaves.
-func run(c echo.Context, next echo.HandlerFunc, open func(context.Context, bool) (ender, any, error)) error {
-	original := c.Response()
-	readOnly := safe(c.Request().Method)
-	held := hold(original, readOnly)
-	r := &request{ctx: c.Request().Context(), open: open, readOnly: readOnly, held: held}
+func (r *request) newAttempt() *attempt {
+	r.report = Report{Attempts: r.report.Attempts + 1, Mode: "none"}
+	readOnly := safe(r.http.Method)
+	a := &attempt{
+		request: r,
+		http:    r.http,
+		held:    hold(r.to, r.config.maxHeld, readOnly),
+		options: sql.TxOptions{ReadOnly: readOnly},
+	}
+	if r.body != nil {
+		a.http = r.http.WithContext(r.http.Context()) // what a handler parses into it must not stay
+		a.http.Body = &reader{replay: r.body}
+	}
+	return a
+}
 
-	c.Set(key, r)
-	c.SetResponse(echo.NewResponse(held, c.Echo()))
+// use returns the client, and begins the transaction for it if need be. If it cannot, it panics, which call turns into an
+// error: the handler has asked for a client, not for an error.
+func (a *attempt) use() any {
+	a.used = true
+	if a.tx == nil {
+		a.begin()
+	}
+	if a.beginErr != nil {
+		panic(a.beginErr)
+	}
+	return a.client
+}
+
+func (a *attempt) begin() {
+	if a.none {
+		a.beginErr = errors.New("the route is marked to have none")
+		return
+	}
+	ctx, asked := a.request.http.Context(), time.Now()
+	if trace := a.request.config.trace; trace != nil && a.request.observed() {
+		ctx, a.trace = trace(ctx)
+	}
+	a.tx, a.client, a.beginErr = a.request.config.begin(ctx, &a.options)
+	a.begun = time.Now()
+	a.request.report.Waited = a.begun.Sub(asked)
+}
+
+// run calls the handler and ends the transaction. It returns why the transaction was not kept or, of one that was kept in
+// spite of it, the handler's error.
+func (a *attempt) run(handle func(*attempt) error) error {
 	defer func() {
-		c.SetResponse(original)
-		c.Set(key, nil)
-		// Only a panic comes here without an end. It is not caught, so that whoever does sees where it came from.
-		if err := r.rollback(); err != nil {
-			c.Logger().Error(err)
+		if a.ended {
+			return
 		}
+		// A panic is on its way through. It is not caught, so that whoever does sees where it came from.
+		if err := a.rollback(errPanic); err != errPanic {
+			a.request.config.log.ErrorContext(a.http.Context(), "transaction", "error", err)
+		}
+		a.runHooks()
 	}()
-	return r.end(c, r.call(next, c))
-}
-
-// begun returns the client, and begins the transaction for it if need be.
-func (r *request) begun() any {
-	if r.tx != nil {
-		return r.client
+	err := a.call(handle)
+	if reason := a.refusal(err); reason != nil {
+		return a.rollback(reason)
 	}
-	r.tx, r.client, r.beginErr = r.open(r.ctx, r.readOnly)
-	if r.beginErr != nil {
-		panic(r.beginErr) // to call
+	if commitErr := a.commit(); commitErr != nil {
+		return commitErr
 	}
-	return r.client
+	return err
 }
 
 // call calls the handler. It returns the error with which the transaction could not begin, if it could not.
-func (r *request) call(next echo.HandlerFunc, c echo.Context) (err error) {
+func (a *attempt) call(handle func(*attempt) error) (err error) {
 	defer func() {
-		if r.beginErr != nil {
+		if a.beginErr != nil {
 			_ = recover()
-			err = fmt.Errorf("begin transaction: %w", r.beginErr)
+			err = fmt.Errorf("begin transaction: %w", a.beginErr)
 		}
 	}()
-	return next(c)
+	return handle(a)
 }
 
-// end ends the transaction, and only then lets the response go. Its error is for Echo's error handler.
-func (r *request) end(c echo.Context, err error) error {
-	reason := r.refusal(c, err)
-	if reason == nil {
-		if err := r.commit(); err != nil {
-			return err
-		}
-		return r.held.release()
+// refusal decides the outcome: it says why the transaction must not be kept, or returns nil if it must.
+func (a *attempt) refusal(err error) error {
+	switch ctx := a.request.http.Context(); {
+	case a.beginErr != nil:
+		return err
+	case a.held.overflowed:
+		return ErrResponseTooLarge
+	case ctx.Err() != nil:
+		return cmp.Or(err, fmt.Errorf("transaction: the request ended early: %w", context.Cause(ctx)))
+	case a.inner != nil && errors.Is(a.inner.Err(), context.DeadlineExceeded):
+		// A middleware further in has set a deadline. Having returned, it has cancelled its context in any case, so only a
+		// deadline that has passed counts.
+		return cmp.Or(err, fmt.Errorf("transaction: the request took too long: %w", a.inner.Err()))
+	case a.doomed:
+		return cmp.Or(err, errDoomed)
+	case a.request.keep(a.held.status, err):
+		return nil
 	}
-	if r.tx == nil {
-		r.held.sendHeaders() // nothing was begun: Echo's Allow, say, stays, as it would without the middleware
+	return cmp.Or(err, errRefused)
+}
+
+func (a *attempt) commit() error {
+	report := &a.request.report
+	if report.Reason = a.end(ender.Commit); report.Reason != nil {
+		report.Outcome = CommitFailed
+		return fmt.Errorf("commit transaction: %w", report.Reason)
 	}
-	if err := r.rollback(); err != nil {
-		return errors.Join(reason, err)
-	}
-	if r.held.refused() && !errors.Is(reason, ErrResponseTooLarge) {
-		// The handler has answered with a refusal of its own.
-		return errors.Join(err, r.held.release())
+	report.Outcome = Committed
+	return nil
+}
+
+// rollback undoes the transaction and returns the reason, with the error of that if there is one.
+func (a *attempt) rollback(reason error) error {
+	a.request.report.Outcome, a.request.report.Reason = RolledBack, reason
+	if err := a.end(ender.Rollback); err != nil {
+		return errors.Join(reason, fmt.Errorf("roll back transaction: %w", err))
 	}
 	return reason
 }
 
-// refusal decides the outcome: it says why the transaction must not be kept, or nil if it must.
-func (r *request) refusal(c echo.Context, err error) error {
+// end ends the transaction, if there is one, and takes the time.
+func (a *attempt) end(last func(ender) error) error {
+	if a.tx == nil {
+		a.ended = true
+		return nil
+	}
+	ending := time.Now()
+	err := last(a.tx)
+	a.ended = true // not if it, or a hook of ent's, panics
+	a.measure(ending)
+	return err
+}
+
+// answer lets the response go, or returns the error that is to be answered in its place.
+func (a *attempt) answer(err error) error {
+	outcome := a.request.report.Outcome
 	switch {
-	case err != nil:
+	case err == nil, err == errDoomed, err == errRefused:
+		return a.held.release()
+	case a.held.refused() && !a.held.overflowed && outcome != CommitFailed:
+		// The handler has answered with a refusal of its own, and returned why.
+		if releaseErr := a.held.release(); releaseErr != nil {
+			return errors.Join(err, releaseErr)
+		}
 		return err
-	case r.held.overflowed:
-		return ErrResponseTooLarge
-	case r.held.refused():
-		return fmt.Errorf("transaction: the handler answered with status %d", r.held.status)
-	case r.ctx.Err() != nil:
-		return fmt.Errorf("transaction: the request ended early: %w", context.Cause(r.ctx))
+	case a.tx == nil, outcome == Committed:
+		a.held.sendHeaders() // no transaction was lost: Echo's Allow, say, stays
 	}
-	// A middleware further in may have set a deadline. Having returned, it has cancelled its context in any case,
-	// so only a deadline that has passed counts.
-	if inner := c.Request().Context(); errors.Is(inner.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("transaction: the request took too long: %w", inner.Err())
-	}
-	return nil
-}
-
-func (r *request) commit() error {
-	if r.tx == nil {
-		return nil
-	}
-	err := r.tx.Commit()
-	r.ended = true // not if Commit, or a hook of it, panics
-	if err != nil {
-		return fmt.Errorf("commit transaction: %w", err)
-	}
-	return nil
-}
-
-// rollback undoes the transaction if it has not ended.
-func (r *request) rollback() error {
-	if r.tx == nil || r.ended {
-		return nil
-	}
-	r.ended = true
-	if err := r.tx.Rollback(); err != nil {
-		return fmt.Errorf("roll back transaction: %w", err)
-	}
-	return nil
-}
-
-// refused reports whether the held response says that the request failed.
-func (h *held) refused() bool {
-	return h.status >= http.StatusBadRequest
+	return a.request.asUnavailable(err)
 }

@@ -1,0 +1,85 @@
+package transaction
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Outcome is how a request's transaction ended. A request that began none has one, too.
+type Outcome string
+
+// The outcomes.
+const (
+	Committed    Outcome = "committed"
+	RolledBack   Outcome = "rolled back"
+	CommitFailed Outcome = "commit failed"
+)
+
+// Report says what became of a request's transaction. The times and the number of statements are those of the last attempt.
+type Report struct {
+	Route      string // the method and the route's path, as in "GET /messages/:id"
+	Mode       string // "read", "write", or "none" if no transaction was begun
+	Attempts   int
+	Statements int           // as told by Trace
+	Waited     time.Duration // for the transaction to begin
+	Held       time.Duration // from its begin to its end
+	Ending     time.Duration // in COMMIT or ROLLBACK
+	Outcome    Outcome
+	Reason     error // why it was not kept
+}
+
+// LogValue returns the report's fields as a group.
+func (r Report) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.String("route", r.Route),
+		slog.String("mode", r.Mode),
+		slog.Int("attempts", r.Attempts),
+		slog.Int("statements", r.Statements),
+		slog.Duration("waited", r.Waited),
+		slog.Duration("held", r.Held),
+		slog.Duration("ending", r.Ending),
+		slog.String("outcome", string(r.Outcome)),
+	}
+	if r.Reason != nil {
+		attrs = append(attrs, slog.Any("reason", r.Reason))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// measure completes the report of a transaction that was ended, beginning at the given time.
+func (a *attempt) measure(ending time.Time) {
+	report := &a.request.report
+	report.Ending = time.Since(ending)
+	report.Held = ending.Sub(a.begun)
+	report.Mode = "write"
+	if a.options.ReadOnly {
+		report.Mode = "read"
+	}
+	if a.trace != nil {
+		statements, waited := a.trace()
+		report.Statements = statements
+		report.Waited += waited
+		report.Held -= waited
+	}
+}
+
+// observed reports whether anybody wants the report.
+func (r *request) observed() bool {
+	return r.config.observer != nil || r.config.log.Enabled(r.http.Context(), slog.LevelDebug)
+}
+
+// observe gives the report to those who want it.
+func (r *request) observe(c echo.Context) {
+	if !r.observed() {
+		return
+	}
+	ctx := context.WithoutCancel(r.http.Context())
+	r.report.Route = r.http.Method + " " + c.Path()
+	r.config.log.LogAttrs(ctx, slog.LevelDebug, "transaction", slog.Any("transaction", r.report))
+	if r.config.observer != nil {
+		r.config.observer(ctx, r.report)
+	}
+}

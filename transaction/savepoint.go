@@ -1,0 +1,83 @@
+package transaction
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+)
+
+// execer is a client that was generated with ent's feature sql/execquery.
+type execer interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// Savepoint calls the function with the request's client. If it returns an error or panics, what it did in the database, and
+// that alone, is undone; Savepoint returns the error, and the request may go on. Savepoints nest.
+//
+// The client must have been generated with ent's feature sql/execquery.
+func Savepoint[C any](c echo.Context, fn func(client C) error) error {
+	a := current(c)
+	client := Client[C](c)
+	a.depth++
+	defer func() { a.depth-- }()
+	point, err := newSavepoint(c.Request().Context(), client, a.depth)
+	if err != nil {
+		return err
+	}
+	mark := a.hooks.mark()
+	kept := false
+	defer func() {
+		if kept {
+			return
+		}
+		a.hooks.undo(mark)
+		if undoErr := point.undo(); undoErr != nil {
+			a.doomed = true // the part cannot go alone, so all of it goes
+			err = errors.Join(err, undoErr)
+		}
+	}()
+	if err := fn(client); err != nil {
+		return err
+	}
+	if err := point.release(); err != nil {
+		return err
+	}
+	kept = true
+	return nil
+}
+
+// savepoint is a named place in a transaction. SQLite, PostgreSQL and MySQL know the same three statements.
+type savepoint struct {
+	ctx  context.Context
+	on   execer
+	name string
+}
+
+func newSavepoint(ctx context.Context, client any, depth int) (savepoint, error) {
+	on, ok := client.(execer)
+	if !ok {
+		return savepoint{}, fmt.Errorf("transaction: a savepoint needs a client generated with ent's feature sql/execquery; %T has no ExecContext", client)
+	}
+	p := savepoint{context.WithoutCancel(ctx), on, "savepoint_" + strconv.Itoa(depth)}
+	return p, p.exec("SAVEPOINT ")
+}
+
+func (p savepoint) release() error {
+	return p.exec("RELEASE SAVEPOINT ")
+}
+
+// undo undoes what was done since, and ends the savepoint.
+func (p savepoint) undo() error {
+	return errors.Join(p.exec("ROLLBACK TO SAVEPOINT "), p.release())
+}
+
+func (p savepoint) exec(statement string) error {
+	if _, err := p.on.ExecContext(p.ctx, statement+p.name); err != nil {
+		return fmt.Errorf("transaction: %s%s: %w", statement, p.name, err)
+	}
+	return nil
+}
