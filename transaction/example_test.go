@@ -2,42 +2,60 @@ package transaction_test
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
 	"daybook/database"
-	"daybook/ent" // your own
+	"daybook/ent" // in your application, your own
 	"daybook/transaction"
 )
 
-func Example() {
+// openClient stands for an application's client. Its database is gone when the example ends.
+func openClient() (client *ent.Client, remove func()) {
 	folder, err := os.MkdirTemp("", "example")
 	if err != nil {
 		panic(err)
 	}
-	defer os.RemoveAll(folder)
-
 	ctx := context.Background()
-	driver, err := database.Open(ctx, filepath.Join(folder, "notes.db"))
+	driver, err := database.Open(ctx, filepath.Join(folder, "example.db"))
 	if err != nil {
 		panic(err)
 	}
-	client := ent.NewClient(ent.Driver(driver))
-	defer client.Close()
+	client = ent.NewClient(ent.Driver(driver))
 	if err := client.Schema.Create(ctx); err != nil {
 		panic(err)
 	}
+	return client, func() {
+		client.Close()
+		os.RemoveAll(folder)
+	}
+}
+
+// try sends a request to the application and prints the answer.
+func try(e *echo.Echo, method, path string) {
+	answer := httptest.NewRecorder()
+	e.ServeHTTP(answer, httptest.NewRequest(method, path, nil))
+	fmt.Println(strings.TrimSpace(fmt.Sprint(answer.Code, " ", answer.Body)))
+}
+
+// The whole set-up, and handlers as they usually are.
+func Example() {
+	client, remove := openClient()
+	defer remove()
 
 	e := echo.New()
 	e.Use(middleware.Recover(), transaction.Middleware(client.BeginTx))
 
-	e.POST("/notes", func(c echo.Context) error {
+	e.POST("/messages", func(c echo.Context) error {
 		err := transaction.Client[*ent.Client](c).Message.Create().
 			SetValue(c.FormValue("text")).
 			Exec(c.Request().Context())
@@ -45,11 +63,11 @@ func Example() {
 			return err
 		}
 		if c.FormValue("text") == "second thoughts" {
-			return echo.NewHTTPError(http.StatusConflict) // what was stored is undone
+			return c.String(http.StatusConflict, "refused") // what was stored is undone
 		}
 		return c.String(http.StatusCreated, "stored") // leaves when it is committed
 	})
-	e.GET("/notes", func(c echo.Context) error {
+	e.GET("/messages", func(c echo.Context) error { // reads one snapshot
 		n, err := transaction.Client[*ent.Client](c).Message.Query().Count(c.Request().Context())
 		if err != nil {
 			return err
@@ -57,18 +75,176 @@ func Example() {
 		return c.String(http.StatusOK, fmt.Sprint(n, " stored"))
 	})
 
-	for _, request := range []*http.Request{
-		httptest.NewRequest(http.MethodPost, "/notes?text=hello", nil),
-		httptest.NewRequest(http.MethodPost, "/notes?text=second+thoughts", nil),
-		httptest.NewRequest(http.MethodGet, "/notes", nil),
-	} {
-		answer := httptest.NewRecorder()
-		e.ServeHTTP(answer, request)
-		fmt.Println(answer.Code, answer.Body)
-	}
+	try(e, http.MethodPost, "/messages?text=hello")
+	try(e, http.MethodPost, "/messages?text=second+thoughts")
+	try(e, http.MethodGet, "/messages")
 	// Output:
 	// 201 stored
-	// 409 {"message":"Conflict"}
-	//
+	// 409 refused
 	// 200 1 stored
+}
+
+// Everything that package database knows.
+func ExampleMiddleware() {
+	client, remove := openClient()
+	defer remove()
+
+	e := echo.New()
+	e.Use(middleware.Recover(), transaction.Middleware(client.BeginTx,
+		transaction.Retry(database.IsRepeatable),
+		transaction.Unavailable(database.IsBusy),
+		transaction.Trace(database.Trace),
+		transaction.Observe(func(_ context.Context, r transaction.Report) {
+			fmt.Println(r.Route, r.Outcome, "after", r.Statements, "statement")
+		}),
+	))
+	e.POST("/messages", func(c echo.Context) error {
+		return save(c, "hello")
+	})
+
+	try(e, http.MethodPost, "/messages")
+	// Output:
+	// POST /messages committed after 1 statement
+	// 200
+}
+
+// A search that comes by POST, since its text is long.
+func ExampleRead() {
+	client, remove := openClient()
+	defer remove()
+
+	e := echo.New()
+	e.Use(transaction.Middleware(client.BeginTx))
+	e.POST("/search", func(c echo.Context) error {
+		err := save(c, "a mistake")
+		fmt.Println("storing failed:", err != nil)
+		return c.String(http.StatusOK, "found nothing")
+	}, transaction.Read)
+
+	try(e, http.MethodPost, "/search")
+	// Output:
+	// storing failed: true
+	// 200 found nothing
+}
+
+// Tell others of what they can now see.
+func ExampleAfterCommit() {
+	client, remove := openClient()
+	defer remove()
+
+	e := echo.New()
+	e.Use(transaction.Middleware(client.BeginTx))
+	e.POST("/:value", func(c echo.Context) error {
+		value := c.Param("value")
+		transaction.AfterCommit(c, func(ctx context.Context) error {
+			n, err := client.Message.Query().Count(ctx)
+			fmt.Println(value, "is stored,", n, "in all")
+			return err
+		})
+		if err := save(c, value); err != nil {
+			return err
+		}
+		if value == "bad" {
+			return echo.ErrConflict
+		}
+		return c.NoContent(http.StatusNoContent)
+	})
+
+	try(e, http.MethodPost, "/good")
+	try(e, http.MethodPost, "/bad")
+	// Output:
+	// good is stored, 1 in all
+	// 204
+	// 409 {"message":"Conflict"}
+}
+
+// Import what can be imported, and skip the rest.
+func ExampleSavepoint() {
+	client, remove := openClient()
+	defer remove()
+
+	e := echo.New()
+	e.Use(transaction.Middleware(client.BeginTx))
+	e.POST("/import", func(c echo.Context) error {
+		imported := 0
+		for _, value := range []string{"one", "two", "", "three"} {
+			err := transaction.Savepoint(c, func(client *ent.Client) error {
+				return client.Message.Create().SetValue(value).Exec(c.Request().Context())
+			})
+			switch {
+			case ent.IsValidationError(err): // nothing of this one is left
+			case err != nil:
+				return err
+			default:
+				imported++
+			}
+		}
+		return c.String(http.StatusOK, fmt.Sprint(imported, " imported"))
+	})
+
+	try(e, http.MethodPost, "/import")
+	// Output: 200 3 imported
+}
+
+// Count failed logins, although their answer is a refusal.
+func ExampleKeep() {
+	client, remove := openClient()
+	defer remove()
+
+	e := echo.New()
+	e.Use(transaction.Middleware(client.BeginTx,
+		transaction.Keep(func(c echo.Context, status int, err error) bool {
+			return err == nil && (status < 400 || c.Path() == "/login")
+		}),
+	))
+	e.POST("/login", func(c echo.Context) error {
+		if err := save(c, "a failed login"); err != nil {
+			return err
+		}
+		return c.String(http.StatusUnauthorized, "who are you?")
+	})
+
+	try(e, http.MethodPost, "/login")
+	fmt.Println(client.Message.Query().CountX(context.Background()), "counted")
+	// Output:
+	// 401 who are you?
+	// 1 counted
+}
+
+// newApp is how an application is written whose tests can use [transaction.Nested].
+func newApp[T transaction.Tx[*ent.Client]](begin func(context.Context, *sql.TxOptions) (T, error)) *echo.Echo {
+	e := echo.New()
+	e.Use(transaction.Middleware(begin))
+	e.POST("/", func(c echo.Context) error { return save(c, "hello") })
+	return e
+}
+
+// All requests of a test in one transaction, which is rolled back at its end. In production, the same application begins
+// with newApp(client.BeginTx).
+func ExampleNested() {
+	client, remove := openClient()
+	defer remove()
+
+	ctx := context.Background()
+	outer, err := client.Tx(ctx)
+	if err != nil {
+		panic(err)
+	}
+	e := newApp(transaction.Nested(outer.Client()))
+	try(e, http.MethodPost, "/")
+	try(e, http.MethodPost, "/")
+	fmt.Println(outer.Message.Query().CountX(ctx), "stored in the test")
+
+	if err := outer.Rollback(); err != nil {
+		panic(err)
+	}
+	fmt.Println(client.Message.Query().CountX(ctx), "stored after it")
+	_, err = outer.Message.Query().Count(ctx)
+	fmt.Println("the transaction is over:", errors.Is(err, sql.ErrTxDone))
+	// Output:
+	// 200
+	// 200
+	// 2 stored in the test
+	// 0 stored after it
+	// the transaction is over: true
 }

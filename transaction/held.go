@@ -65,6 +65,9 @@ func (h *held) FlushError() error {
 	if !h.streams {
 		return nil
 	}
+	if h.status == 0 {
+		h.WriteHeader(http.StatusOK)
+	}
 	if !h.streaming {
 		if err := h.stream(); err != nil {
 			return err

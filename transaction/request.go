@@ -38,7 +38,7 @@ type request struct {
 	config *config
 	to     http.ResponseWriter
 	http   *http.Request // as it came
-	body   *replay       // nil if there is one attempt only
+	body   *replay       // nil if there is none, or no second attempt
 	keep   func(status int, err error) bool
 	report Report
 }
@@ -60,8 +60,8 @@ func (r *request) serve(handle func(*attempt) error) error {
 
 // again reports whether another attempt may help.
 func (r *request) again(a *attempt, err error) bool {
-	return err != nil && r.body != nil && r.config.repeatable(err) &&
-		r.report.Attempts < maxAttempts && !r.body.past && !a.held.streaming
+	return err != nil && r.config.repeatable(err) &&
+		r.report.Attempts < maxAttempts && (r.body == nil || !r.body.past) && !a.held.streaming
 }
 
 // sleep reports whether ctx has lasted for the pause.

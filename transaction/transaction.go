@@ -86,8 +86,10 @@ func serve(c echo.Context, next echo.HandlerFunc, config *config) error {
 	r.keep = func(status int, err error) bool { return config.keep(c, status, err) }
 	var restore func()
 	if config.retries {
-		r.body = &replay{body: r.http.Body, max: config.maxHeld}
 		restore = snapshotValues(c)
+		if r.http.Body != nil && r.http.Body != http.NoBody {
+			r.body = &replay{body: r.http.Body, max: config.maxHeld}
+		}
 	}
 	defer func() {
 		c.SetResponse(original)

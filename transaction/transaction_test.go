@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 	"go.uber.org/goleak"
 
 	"daybook/database"
 	"daybook/ent"
-	"daybook/ent/migrate"
 	"daybook/transaction"
 )
 
@@ -37,50 +37,84 @@ type application struct {
 	url    string
 	driver dialect.Driver
 	client *ent.Client // outside of any request
+	begin  func(context.Context, *sql.TxOptions) (*ent.Tx, error)
 }
 
-// start serves an application whose requests pass through the middleware, and then through inner.
-func start(t *testing.T, inner ...echo.MiddlewareFunc) *application {
+// start serves an application with the middleware.
+func start(t *testing.T, options ...transaction.Option) *application {
 	t.Helper()
+	app := open(t, openDatabase)
+	app.Use(middleware.Recover(), transaction.Middleware(app.begin, options...))
+	return app
+}
+
+// databases are what an application may stand on: package database with each database that it opens, and ent's own driver.
+var databases = map[string]func(t *testing.T) dialect.Driver{
+	"package database": openDatabase,
+	"ent's driver":     openStock,
+}
+
+func openDatabase(t *testing.T) dialect.Driver {
 	driver, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return driver
+}
+
+// openStock opens SQLite as ent's documentation does.
+func openStock(t *testing.T) dialect.Driver {
+	driver, err := entsql.Open(dialect.SQLite, "file:"+filepath.Join(t.TempDir(), "test.db")+"?_fk=1&_journal_mode=WAL&_busy_timeout=5000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return driver
+}
+
+// open serves an application without the middleware.
+func open(t *testing.T, database func(*testing.T) dialect.Driver) *application {
+	t.Helper()
+	driver := database(t)
 	client := ent.NewClient(ent.Driver(driver))
 	t.Cleanup(func() {
 		if err := client.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
-	if err := database.Migrate(t.Context(), driver, 1, migrate.Tables...); err != nil {
+	if err := client.Schema.Create(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	e := echo.New()
 	e.Logger.SetOutput(io.Discard)
-	e.Use(middleware.Recover(), transaction.Middleware(client.BeginTx))
-	e.Use(inner...)
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
-	return &application{Echo: e, t: t, url: server.URL, driver: driver, client: client}
+	return &application{Echo: e, t: t, url: server.URL, driver: driver, client: client, begin: client.BeginTx}
 }
 
 // do sends a request and reads the whole answer.
 func (a *application) do(method, path string) (*http.Response, string) {
 	a.t.Helper()
-	request, err := http.NewRequestWithContext(a.t.Context(), method, a.url+path, nil)
+	return a.send(method, path, "", "")
+}
+
+// send sends a request with a body of the type, and reads the whole answer.
+func (a *application) send(method, path, contentType, body string) (*http.Response, string) {
+	a.t.Helper()
+	request, err := http.NewRequestWithContext(a.t.Context(), method, a.url+path, strings.NewReader(body))
 	if err != nil {
 		a.t.Fatal(err)
 	}
+	request.Header.Set("Content-Type", contentType)
 	response, err := http.DefaultTransport.RoundTrip(request) // a redirect is an answer here
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	content, err := io.ReadAll(response.Body)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return response, string(body)
+	return response, string(content)
 }
 
 // values returns what the database holds.
@@ -149,32 +183,37 @@ func TestOutcome(t *testing.T) {
 		{"a panic", func(echo.Context) error { panic(errTest) }, 500, false},
 		{"a panic after a 200", func(c echo.Context) error { _ = c.String(200, "done"); panic("late") }, 500, false},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			app := start(t)
-			app.POST("/", func(c echo.Context) error {
-				c.SetCookie(&http.Cookie{Name: "session", Value: "1"})
-				c.Response().Header().Set("X-Test", "set")
-				if err := save(c, "a"); err != nil {
-					return err
-				}
-				return test.end(c)
-			})
-			response, body := app.do(http.MethodPost, "/")
-			if response.StatusCode != test.status {
-				t.Errorf("status %d (%s), want %d", response.StatusCode, body, test.status)
-			}
-			if kept := app.values() == "a"; kept != test.kept {
-				t.Errorf("kept %t, want %t", kept, test.kept)
-			}
-			if test.kept && (response.Header.Get("X-Test") == "" || len(response.Cookies()) != 1) {
-				t.Errorf("headers are missing: %v", response.Header)
-			}
-			if strings.Contains(body, "done") && !test.kept {
-				t.Errorf("the client was told %q", body)
-			}
-			app.nothingInUse()
-		})
+		for name, open := range databases {
+			t.Run(test.name+" with "+name, func(t *testing.T) { testOutcome(t, open, test.end, test.status, test.kept) })
+		}
 	}
+}
+
+func testOutcome(t *testing.T, database func(*testing.T) dialect.Driver, end echo.HandlerFunc, status int, kept bool) {
+	app := open(t, database)
+	app.Use(middleware.Recover(), transaction.Middleware(app.begin))
+	app.POST("/", func(c echo.Context) error {
+		c.SetCookie(&http.Cookie{Name: "session", Value: "1"})
+		c.Response().Header().Set("X-Test", "set")
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		return end(c)
+	})
+	response, body := app.do(http.MethodPost, "/")
+	if response.StatusCode != status {
+		t.Errorf("status %d (%s), want %d", response.StatusCode, body, status)
+	}
+	if is := app.values() == "a"; is != kept {
+		t.Errorf("kept %t, want %t", is, kept)
+	}
+	if kept && (response.Header.Get("X-Test") == "" || len(response.Cookies()) != 1) {
+		t.Errorf("headers are missing: %v", response.Header)
+	}
+	if strings.Contains(body, "done") && !kept {
+		t.Errorf("the client was told %q", body)
+	}
+	app.nothingInUse()
 }
 
 // TestFailedCommit makes the handler succeed and COMMIT fail.
@@ -280,7 +319,8 @@ func TestClientThatHangsUpLeavesNothing(t *testing.T) {
 
 func TestDeadlineThatTheHandlerIgnores(t *testing.T) {
 	// Inside, the middleware has cancelled its context when it returns, even if all is well.
-	app := start(t, middleware.ContextTimeoutWithConfig(middleware.ContextTimeoutConfig{Timeout: 50 * time.Millisecond}))
+	app := start(t)
+	app.Use(middleware.ContextTimeoutWithConfig(middleware.ContextTimeoutConfig{Timeout: 50 * time.Millisecond}))
 	app.POST("/slow", func(c echo.Context) error {
 		if err := save(c, "slow"); err != nil {
 			return err
@@ -443,6 +483,122 @@ func TestTransactionThatCannotBegin(t *testing.T) {
 	if !errors.Is(seen, errTest) || recorder.Code != 503 {
 		t.Errorf("answered %d after %v", recorder.Code, seen)
 	}
+}
+
+func TestClientAfterTheEnd(t *testing.T) {
+	app := start(t)
+	var client *ent.Client
+	app.POST("/:status", func(c echo.Context) error {
+		client = transaction.Client[*ent.Client](c)
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		if c.Param("status") == "400" {
+			return c.NoContent(400)
+		}
+		return c.NoContent(204)
+	})
+	for _, path := range []string{"/204", "/400"} {
+		app.do(http.MethodPost, path)
+		if err := client.Message.Create().SetValue("late").Exec(t.Context()); !errors.Is(err, sql.ErrTxDone) {
+			t.Errorf("%s: a statement after the end: %v, want %v", path, err, sql.ErrTxDone)
+		}
+	}
+	if got := app.values(); got != "a" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+func TestDoom(t *testing.T) {
+	app := start(t)
+	app.POST("/", func(c echo.Context) error {
+		transaction.Doom(c)
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		return c.String(200, "would be stored")
+	})
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 200 || body != "would be stored" {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+func TestKeep(t *testing.T) {
+	app := start(t, transaction.Keep(func(c echo.Context, status int, err error) bool {
+		return c.Path() == "/login" || status < 400 && err == nil
+	}))
+	handler := func(c echo.Context) error {
+		if err := save(c, c.Path()); err != nil {
+			return err
+		}
+		if c.QueryParam("how") == "written" {
+			return c.String(401, "written")
+		}
+		return echo.NewHTTPError(401, "returned")
+	}
+	app.POST("/login", handler)
+	app.POST("/other", handler)
+	for _, path := range []string{"/login?how=written", "/login?how=returned", "/other?how=written", "/other?how=returned"} {
+		_, how, _ := strings.Cut(path, "=")
+		if response, body := app.do(http.MethodPost, path); response.StatusCode != 401 || !strings.Contains(body, how) {
+			t.Errorf("%s: answered %d %q", path, response.StatusCode, body)
+		}
+	}
+	if got := app.values(); got != "/login /login" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+// TestTransactionThatTheDatabaseEnded swallows an error with which SQLite has rolled back.
+func TestTransactionThatTheDatabaseEnded(t *testing.T) {
+	app := start(t)
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "before"); err != nil {
+			return err
+		}
+		_, err := transaction.Client[*ent.Client](c).ExecContext(c.Request().Context(),
+			"INSERT OR ROLLBACK INTO messages (id, value, recorded_at) SELECT id, value, recorded_at FROM messages")
+		if err == nil {
+			t.Error("the conflict was not noticed")
+		}
+		if err := save(c, "after"); !errors.Is(err, database.ErrRolledBack) {
+			t.Errorf("a statement after it: %v", err)
+		}
+		return c.String(201, "stored")
+	})
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 500 {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
+	}
+	app.nothingInUse()
+}
+
+// TestWriteOutsideOfTheTransaction has a handler wait for itself.
+func TestWriteOutsideOfTheTransaction(t *testing.T) {
+	app := start(t, transaction.Unavailable(database.IsBusy))
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "inside"); err != nil {
+			return err
+		}
+		err := app.client.Message.Create().SetValue("outside").Exec(c.Request().Context())
+		if err == nil || !strings.Contains(err.Error(), "waits for its own end") {
+			t.Errorf("the statement outside: %v", err)
+		}
+		return err
+	})
+	response, body := app.do(http.MethodPost, "/")
+	if response.StatusCode != 503 || response.Header.Get("Retry-After") == "" {
+		t.Errorf("answered %d %q, Retry-After %q", response.StatusCode, body, response.Header.Get("Retry-After"))
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
+	}
+	app.nothingInUse()
 }
 
 func TestInstalledTwiceIsOneTransaction(t *testing.T) {

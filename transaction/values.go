@@ -11,8 +11,11 @@ import (
 //
 // Echo has no list of them, so this looks into its context for their names, and for no more than that.
 func snapshotValues(c echo.Context) (restore func()) {
-	before := map[string]any{}
+	var before map[string]any // mostly there are none
 	for _, name := range valueNames(c) {
+		if before == nil {
+			before = map[string]any{}
+		}
 		before[name] = c.Get(name)
 	}
 	return func() {
@@ -22,16 +25,26 @@ func snapshotValues(c echo.Context) (restore func()) {
 	}
 }
 
+// Echo's own context, and where in it the values are.
+var (
+	echoContext = reflect.TypeOf(echo.New().NewContext(nil, nil)).Elem()
+	store, _    = echoContext.FieldByName("store")
+)
+
 // valueNames returns the names of the values of c, which is Echo's context or one that embeds it.
 func valueNames(c echo.Context) (names []string) {
 	v := reflect.Indirect(reflect.ValueOf(c))
-	for v.Kind() == reflect.Struct && v.FieldByName("Context").Kind() == reflect.Interface {
+	for v.Kind() == reflect.Struct && v.Type() != echoContext {
 		v = reflect.Indirect(v.FieldByName("Context").Elem())
 	}
-	if v.Kind() != reflect.Struct || v.FieldByName("store").Kind() != reflect.Map {
+	if v.Kind() != reflect.Struct {
 		return nil
 	}
-	for name := range v.FieldByName("store").Seq() {
+	values := v.FieldByIndex(store.Index)
+	if values.Kind() != reflect.Map || values.Len() == 0 {
+		return nil
+	}
+	for name := range values.Seq() {
 		names = append(names, name.String())
 	}
 	return names

@@ -1,0 +1,260 @@
+package transaction_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"daybook/ent"
+	"daybook/transaction"
+)
+
+// TestHooks has a handler that gives hooks of both kinds, and then ends in each way there is.
+func TestHooks(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		end  func(c echo.Context) error
+		want string
+	}{
+		{"committed", func(echo.Context) error { return nil }, "commit 1, commit 2"},
+		{"an error", func(echo.Context) error { return errTest }, "rollback 1, rollback 2"},
+		{"a refusal", func(c echo.Context) error { return c.NoContent(409) }, "rollback 1, rollback 2"},
+		{"a panic", func(echo.Context) error { panic(errTest) }, "rollback 1, rollback 2"},
+		{"doomed", func(c echo.Context) error { transaction.Doom(c); return nil }, "rollback 1, rollback 2"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			app := start(t)
+			ran := make(chan string, 4)
+			hook := func(name string) func(context.Context) error {
+				return func(context.Context) error { ran <- name; return nil }
+			}
+			app.POST("/", func(c echo.Context) error {
+				transaction.AfterRollback(c, hook("rollback 1"))
+				transaction.AfterCommit(c, hook("commit 1"))
+				transaction.AfterCommit(c, hook("commit 2"))
+				transaction.AfterRollback(c, hook("rollback 2"))
+				if err := save(c, "a"); err != nil {
+					return err
+				}
+				return test.end(c)
+			})
+			app.do(http.MethodPost, "/")
+			if got := <-ran + ", " + <-ran; got != test.want || len(ran) != 0 {
+				t.Errorf("hooks ran: %s and %d more, want %s", got, len(ran), test.want)
+			}
+		})
+	}
+}
+
+func TestHooksOfAFailedCommit(t *testing.T) {
+	app := start(t)
+	failCommits(t, app.driver)
+	ran := make(chan string, 2)
+	app.POST("/", func(c echo.Context) error {
+		transaction.AfterCommit(c, func(context.Context) error { ran <- "commit"; return nil })
+		transaction.AfterRollback(c, func(context.Context) error { ran <- "rollback"; return nil })
+		return save(c, "a")
+	})
+	app.do(http.MethodPost, "/")
+	if got := <-ran; got != "rollback" {
+		t.Errorf("the hook that ran is that of a %s", got)
+	}
+}
+
+// TestHooksAreIsolated has one fail and one panic, before one that writes in a transaction of its own, when the client has
+// its answer and is gone.
+func TestHooksAreIsolated(t *testing.T) {
+	var log bytes.Buffer
+	app := start(t, transaction.Log(slog.New(slog.NewTextHandler(&log, nil))))
+	answered, done := make(chan bool), make(chan error)
+	app.POST("/", func(c echo.Context) error {
+		transaction.AfterCommit(c, func(context.Context) error { return errors.New("the first fails") })
+		transaction.AfterCommit(c, func(context.Context) error { panic("the second panics") })
+		transaction.AfterCommit(c, func(ctx context.Context) error {
+			<-answered // the response has left before the hooks ran
+			tx, err := app.client.Tx(ctx)
+			if err != nil {
+				return err
+			}
+			if err := tx.Message.Create().SetValue("by a hook").Exec(ctx); err != nil {
+				return err
+			}
+			return tx.Commit()
+		})
+		transaction.AfterCommit(c, func(ctx context.Context) error { done <- ctx.Err(); return nil })
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		return c.String(201, "stored")
+	})
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 201 || body != "stored" {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+	close(answered)
+	if err := <-done; err != nil {
+		t.Errorf("the hook's context has ended: %v", err)
+	}
+	if got := app.values(); got != "a by a hook" {
+		t.Errorf("the database holds %q", got)
+	}
+	if !strings.Contains(log.String(), "the first fails") || !strings.Contains(log.String(), "the second panics") {
+		t.Errorf("the log has %s", &log)
+	}
+}
+
+func TestHooksOfARepeatedAttempt(t *testing.T) {
+	app := start(t, retry)
+	attempts, ran := 0, make(chan int, 3)
+	app.POST("/", func(c echo.Context) error {
+		attempts++
+		attempt := attempts
+		transaction.AfterCommit(c, func(context.Context) error { ran <- attempt; return nil })
+		transaction.AfterRollback(c, func(context.Context) error { ran <- -attempt; return nil })
+		if attempt == 1 {
+			return errRepeat
+		}
+		return save(c, "a")
+	})
+	app.do(http.MethodPost, "/")
+	if got := <-ran; got != 2 || len(ran) != 0 {
+		t.Errorf("the hook of attempt %d ran, and %d more", got, len(ran))
+	}
+}
+
+func TestSavepoint(t *testing.T) {
+	for name, database := range databases {
+		t.Run(name, func(t *testing.T) {
+			app := open(t, database)
+			app.Use(middleware.Recover(), transaction.Middleware(app.begin))
+			ran := make(chan string, 9)
+			hook := func(name string) func(context.Context) error {
+				return func(context.Context) error { ran <- name; return nil }
+			}
+			app.POST("/", func(c echo.Context) error {
+				store := func(value string, end error) error {
+					return transaction.Savepoint(c, func(client *ent.Client) error {
+						transaction.AfterCommit(c, hook("commit "+value))
+						transaction.AfterRollback(c, hook("rollback "+value))
+						if err := client.Message.Create().SetValue(value).Exec(c.Request().Context()); err != nil {
+							return err
+						}
+						return end
+					})
+				}
+				if err := save(c, "outer"); err != nil {
+					return err
+				}
+				if err := store("undone", errTest); !errors.Is(err, errTest) {
+					t.Errorf("a savepoint's error: %v", err)
+				}
+				if err := store("kept", nil); err != nil {
+					return err
+				}
+				if err := transaction.Savepoint(c, func(client *ent.Client) error {
+					if err := store("inner kept", nil); err != nil {
+						return err
+					}
+					if err := store("inner undone", errTest); !errors.Is(err, errTest) {
+						t.Errorf("a nested savepoint's error: %v", err)
+					}
+					return nil
+				}); err != nil {
+					return err
+				}
+				return c.NoContent(204)
+			})
+			if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 204 {
+				t.Fatalf("answered %d %q", response.StatusCode, body)
+			}
+			if got := app.values(); got != "outer kept inner kept" {
+				t.Errorf("the database holds %q", got)
+			}
+			for _, want := range []string{"rollback undone", "rollback inner undone", "commit kept", "commit inner kept"} {
+				if got := <-ran; got != want {
+					t.Errorf("hook %q ran, want %q", got, want)
+				}
+			}
+			if len(ran) != 0 {
+				t.Errorf("one hook too many: %s", <-ran)
+			}
+		})
+	}
+}
+
+// TestSavepointOfABuilderThatFailsHalfway stores several at once, of which the last is refused by the database.
+func TestSavepointOfABuilderThatFailsHalfway(t *testing.T) {
+	app := start(t)
+	if err := app.driver.Exec(t.Context(), "CREATE UNIQUE INDEX once ON messages (value)", []any{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "taken"); err != nil {
+			return err
+		}
+		err := transaction.Savepoint(c, func(client *ent.Client) error {
+			for _, value := range []string{"first", "second", "taken"} {
+				if err := client.Message.Create().SetValue(value).Exec(c.Request().Context()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if !ent.IsConstraintError(err) {
+			t.Errorf("the builder's error: %v", err)
+		}
+		return save(c, "after")
+	})
+	app.do(http.MethodPost, "/")
+	if got := app.values(); got != "taken after" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+// TestSavepointThatPanics has a handler recover, and go on.
+func TestSavepointThatPanics(t *testing.T) {
+	app := start(t)
+	app.POST("/", func(c echo.Context) error {
+		func() {
+			defer func() { _ = recover() }()
+			_ = transaction.Savepoint(c, func(client *ent.Client) error {
+				if err := save(c, "undone"); err != nil {
+					t.Error(err)
+				}
+				panic(errTest)
+			})
+		}()
+		return save(c, "kept")
+	})
+	app.do(http.MethodPost, "/")
+	if got := app.values(); got != "kept" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+// TestSavepointThatCannotBeUndone takes the whole transaction with it, even if the handler takes no notice.
+func TestSavepointThatCannotBeUndone(t *testing.T) {
+	app := start(t)
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "outer"); err != nil {
+			return err
+		}
+		_ = transaction.Savepoint(c, func(client *ent.Client) error {
+			if _, err := client.ExecContext(c.Request().Context(), "ROLLBACK TO savepoint_1; RELEASE savepoint_1"); err != nil {
+				t.Error(err)
+			}
+			return errTest
+		})
+		return nil
+	})
+	app.do(http.MethodPost, "/")
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
+	}
+}

@@ -1,0 +1,219 @@
+package transaction_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"daybook/database"
+	"daybook/ent"
+	"daybook/transaction"
+)
+
+var errRepeat = errors.New("could not serialize access")
+
+// retry is what makes errRepeat repeatable.
+var retry = transaction.Retry(func(err error) bool { return errors.Is(err, errRepeat) })
+
+// TestRetryBeginsClean fails attempts by a statement, so to speak, and looks at what the next one finds.
+func TestRetryBeginsClean(t *testing.T) {
+	var fields bytes.Buffer
+	form := multipart.NewWriter(&fields)
+	if err := form.WriteField("text", "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if err := form.Close(); err != nil {
+		t.Fatal(err)
+	}
+	read := func(c echo.Context) string { return c.FormValue("text") }
+	for _, test := range []struct {
+		name, contentType, body string
+		read                    func(c echo.Context) string
+	}{
+		{"form", echo.MIMEApplicationForm, "text=hello", read},
+		{"multipart", form.FormDataContentType(), fields.String(), read},
+		{"JSON", echo.MIMEApplicationJSON, `{"text":"hello"}`, func(c echo.Context) string {
+			var object struct{ Text string }
+			if err := c.Bind(&object); err != nil {
+				t.Error(err)
+			}
+			return object.Text
+		}},
+		{"half of it at first", echo.MIMETextPlain, "hello", func(c echo.Context) string {
+			half := make([]byte, 2)
+			if _, err := io.ReadFull(c.Request().Body, half); err != nil {
+				t.Error(err)
+			}
+			if c.Get("whole") != nil {
+				return string(half)
+			}
+			rest, err := io.ReadAll(c.Request().Body)
+			if err != nil {
+				t.Error(err)
+			}
+			return string(half) + string(rest)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			app := open(t, openDatabase)
+			app.Use(middleware.Recover(), outerValue, transaction.Middleware(app.begin, retry))
+			attempts := 0
+			app.POST("/", func(c echo.Context) error {
+				attempts++
+				if text := test.read(c); text != "hello" {
+					t.Errorf("attempt %d reads %q", attempts, text)
+				}
+				if c.Get("outer") != "set" || c.Get("inner") != nil || c.Request().Context().Value(errRepeat) != nil {
+					t.Errorf("attempt %d finds %v and %v", attempts, c.Get("outer"), c.Get("inner"))
+				}
+				c.Set("outer", "changed")
+				c.Set("inner", "set")
+				c.SetRequest(c.Request().WithContext(context.WithValue(c.Request().Context(), errRepeat, true)))
+				if len(c.Response().Header()["Set-Cookie"]) != 0 {
+					t.Errorf("attempt %d finds a cookie", attempts)
+				}
+				c.SetCookie(&http.Cookie{Name: "attempt", Value: fmt.Sprint(attempts)})
+				if err := save(c, fmt.Sprint(attempts)); err != nil {
+					return err
+				}
+				if err := c.String(201, fmt.Sprint("attempt ", attempts)); err != nil {
+					return err
+				}
+				if attempts < 3 {
+					return fmt.Errorf("wrapped: %w", errRepeat)
+				}
+				return nil
+			})
+			response, body := app.send(http.MethodPost, "/", test.contentType, test.body)
+			if response.StatusCode != 201 || body != "attempt 3" || len(response.Cookies()) != 1 || response.Cookies()[0].Value != "3" {
+				t.Errorf("answered %d %q %v", response.StatusCode, body, response.Cookies())
+			}
+			if got := app.values(); got != "3" {
+				t.Errorf("the database holds %q", got)
+			}
+			app.nothingInUse()
+		})
+	}
+}
+
+// outerValue is what a middleware further out leaves in the context.
+func outerValue(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Set("outer", "set")
+		return next(c)
+	}
+}
+
+// TestRetryInAContextOfTheApplication has Echo's context wrapped, as its guide shows.
+func TestRetryInAContextOfTheApplication(t *testing.T) {
+	type custom struct{ echo.Context }
+	app := open(t, openDatabase)
+	app.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error { return next(&custom{c}) }
+	}, transaction.Middleware(app.begin, retry))
+	attempts := 0
+	app.POST("/", func(c echo.Context) error {
+		if attempts++; c.(*custom).Get("inner") != nil {
+			t.Error("the value of the first attempt is still there")
+		}
+		c.Set("inner", "set")
+		if attempts == 1 {
+			return errRepeat
+		}
+		return save(c, "a")
+	})
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 200 || app.values() != "a" {
+		t.Errorf("answered %d %q, the database holds %q", response.StatusCode, body, app.values())
+	}
+}
+
+func TestRetryAtCommit(t *testing.T) {
+	faults := &faults{}
+	app := open(t, faults.open)
+	app.Use(transaction.Middleware(app.begin, retry))
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		return c.String(201, "stored")
+	})
+	faults.fail(commit, 2, errRepeat)
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 201 || app.values() != "a" {
+		t.Errorf("answered %d %q, the database holds %q", response.StatusCode, body, app.values())
+	}
+	faults.fail(commit, 3, errRepeat)
+	var seen error
+	app.HTTPErrorHandler = func(err error, c echo.Context) { seen = err; app.DefaultHTTPErrorHandler(err, c) }
+	response, body := app.do(http.MethodPost, "/")
+	if response.StatusCode != 503 || response.Header.Get("Retry-After") == "" || !errors.Is(seen, errRepeat) {
+		t.Errorf("used up: answered %d %q, Retry-After %q, after %v", response.StatusCode, body, response.Header.Get("Retry-After"), seen)
+	}
+	if got := app.values(); got != "a" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+// TestNoRetry counts the attempts of what must not be repeated.
+func TestNoRetry(t *testing.T) {
+	ended, end := context.WithCancel(t.Context())
+	for name, test := range map[string]struct {
+		body    string
+		handler echo.HandlerFunc
+	}{
+		"another error":               {"", func(echo.Context) error { return errTest }},
+		"a body larger than is kept":  {strings.Repeat("x", 101), func(c echo.Context) error { _, _ = io.ReadAll(c.Request().Body); return errRepeat }},
+		"a context that ended":        {"", func(echo.Context) error { end(); return errRepeat }},
+		"a response that has left":    {"", func(c echo.Context) error { c.Response().Flush(); return errRepeat }},
+		"a panic, even of that error": {"", func(echo.Context) error { panic(errRepeat) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := open(t, openDatabase)
+			app.Use(middleware.Recover(), func(next echo.HandlerFunc) echo.HandlerFunc {
+				return func(c echo.Context) error {
+					if name == "a context that ended" {
+						c.SetRequest(c.Request().WithContext(ended))
+					}
+					return next(c)
+				}
+			}, transaction.Middleware(app.begin, retry, transaction.MaxHeld(100)))
+			attempts := 0
+			app.POST("/", func(c echo.Context) error { attempts++; return test.handler(c) }, transaction.Read)
+			app.send(http.MethodPost, "/", echo.MIMETextPlain, test.body)
+			if attempts != 1 {
+				t.Errorf("%d attempts", attempts)
+			}
+		})
+	}
+}
+
+// TestRetryOfABusySnapshot has SQLite itself ask for another attempt: with ent's own driver a transaction begins deferred,
+// and if another one writes between its first read and its first write, it cannot go on.
+func TestRetryOfABusySnapshot(t *testing.T) {
+	app := open(t, openStock)
+	app.Use(transaction.Middleware(app.begin, transaction.Retry(database.IsRepeatable)))
+	attempts := 0
+	app.POST("/", func(c echo.Context) error {
+		if _, err := transaction.Client[*ent.Client](c).Message.Query().Count(c.Request().Context()); err != nil {
+			return err
+		}
+		if attempts++; attempts == 1 {
+			if err := app.client.Message.Create().SetValue("meanwhile").Exec(c.Request().Context()); err != nil {
+				return err
+			}
+		}
+		return save(c, "a")
+	})
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 200 || attempts != 2 || app.values() != "meanwhile a" {
+		t.Errorf("answered %d %q after %d attempts, the database holds %q", response.StatusCode, body, attempts, app.values())
+	}
+	app.nothingInUse()
+}

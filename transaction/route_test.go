@@ -1,0 +1,317 @@
+package transaction_test
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"daybook/database"
+	"daybook/ent"
+	"daybook/transaction"
+)
+
+func TestReadByPost(t *testing.T) {
+	app := start(t)
+	app.POST("/", func(c echo.Context) error { return save(c, "a") }, transaction.Read)
+	if response, _ := app.do(http.MethodPost, "/"); response.StatusCode != 500 || app.values() != "" {
+		t.Errorf("answered %d, the database holds %q", response.StatusCode, app.values())
+	}
+}
+
+func TestMarkThatComesTooLate(t *testing.T) {
+	app := start(t)
+	var seen error
+	app.HTTPErrorHandler = func(err error, c echo.Context) { seen = err; _ = c.NoContent(500) }
+	use := func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			transaction.Client[*ent.Client](c)
+			return next(c)
+		}
+	}
+	app.GET("/", func(c echo.Context) error { return nil }, use, transaction.Write)
+	app.do(http.MethodGet, "/")
+	if seen == nil || !strings.Contains(seen.Error(), "mark") {
+		t.Errorf("the error handler saw %v", seen)
+	}
+}
+
+func TestIsolation(t *testing.T) {
+	app := open(t, openDatabase)
+	var asked sql.TxOptions
+	app.Use(transaction.Middleware(func(ctx context.Context, options *sql.TxOptions) (*ent.Tx, error) {
+		asked = *options
+		return app.client.BeginTx(ctx, options)
+	}))
+	app.GET("/", func(c echo.Context) error { return save(c, "a") }, transaction.Isolation(sql.LevelSerializable), transaction.Write)
+	app.do(http.MethodGet, "/")
+	if want := (sql.TxOptions{Isolation: sql.LevelSerializable}); asked != want {
+		t.Errorf("it begins with %+v, want %+v", asked, want)
+	}
+}
+
+// TestStream reads events one by one, of a route that would be one for writing.
+func TestStream(t *testing.T) {
+	app := start(t)
+	next := make(chan bool)
+	app.POST("/", func(c echo.Context) error {
+		c.Response().Header().Set(echo.HeaderContentType, "text/event-stream")
+		c.Response().WriteHeader(http.StatusAccepted)
+		for i := range 3 {
+			tx, err := app.client.Tx(c.Request().Context()) // a short one of its own
+			if err != nil {
+				return err
+			}
+			if err := tx.Message.Create().SetValue(fmt.Sprint(i)).Exec(c.Request().Context()); err != nil {
+				return err
+			}
+			if err := tx.Commit(); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.Response(), "data: %d\n", i)
+			c.Response().Flush()
+			<-next
+		}
+		return nil
+	}, transaction.None)
+	response, err := http.Post(app.url, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusAccepted || response.Header.Get(echo.HeaderContentType) != "text/event-stream" {
+		t.Errorf("answered %d %v", response.StatusCode, response.Header)
+	}
+	lines := bufio.NewReader(response.Body)
+	for i := range 3 {
+		line, err := lines.ReadString('\n')
+		if want := fmt.Sprintf("data: %d\n", i); err != nil || line != want {
+			t.Errorf("read %q %v, want %q", line, err, want)
+		}
+		next <- true
+	}
+	if got := app.values(); got != "0 1 2" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
+func TestRouteWithoutATransaction(t *testing.T) {
+	app := start(t)
+	app.GET("/hijack", func(c echo.Context) error {
+		conn, _, err := c.Response().Hijack()
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_, err = io.WriteString(conn, "HTTP/1.1 299 Taken\r\nContent-Length: 0\r\n\r\n")
+		return err
+	}, transaction.None)
+	app.GET("/client", func(c echo.Context) error { return save(c, "a") }, transaction.None)
+	if response, body := app.do(http.MethodGet, "/hijack"); response.StatusCode != 299 {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+	if response, _ := app.do(http.MethodGet, "/client"); response.StatusCode != 500 {
+		t.Errorf("a client where there is none: answered %d", response.StatusCode)
+	}
+}
+
+// TestContext has code that knows nothing of Echo find the client.
+func TestContext(t *testing.T) {
+	app := start(t, transaction.Context(ent.NewContext))
+	store := func(ctx context.Context) error {
+		return ent.FromContext(ctx).Message.Create().SetValue("a").Exec(ctx)
+	}
+	handler := func(c echo.Context) error {
+		if err := store(c.Request().Context()); err != nil {
+			return err
+		}
+		if c.QueryParam("fail") != "" {
+			return errTest
+		}
+		return nil
+	}
+	app.POST("/", handler)
+	app.GET("/read", handler)
+	app.GET("/write", handler, transaction.Write)
+	for path, want := range map[string]int{"POST /": 200, "POST /?fail=1": 500, "GET /read": 500, "GET /write": 200, "GET /write?fail=1": 500} {
+		method, path, _ := strings.Cut(path, " ")
+		if response, body := app.do(method, path); response.StatusCode != want {
+			t.Errorf("%s %s: answered %d %q, want %d", method, path, response.StatusCode, body, want)
+		}
+	}
+	if got := app.values(); got != "a a" {
+		t.Errorf("the database holds %q", got)
+	}
+	app.nothingInUse()
+}
+
+// TestAmongOtherMiddleware has those of Echo's that look at the response stand on both sides.
+func TestAmongOtherMiddleware(t *testing.T) {
+	for _, inside := range []bool{false, true} {
+		t.Run(fmt.Sprint("inside ", inside), func(t *testing.T) {
+			app := open(t, openDatabase)
+			logged, dumped := make(chan string, 9), make(chan string, 9)
+			others := []echo.MiddlewareFunc{
+				middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
+					LogStatus: true, LogResponseSize: true, HandleError: !inside,
+					LogValuesFunc: func(_ echo.Context, v middleware.RequestLoggerValues) error {
+						logged <- fmt.Sprint(v.Status, " ", v.ResponseSize)
+						return nil
+					},
+				}),
+				middleware.BodyDump(func(_ echo.Context, _, body []byte) { dumped <- string(body) }),
+			}
+			if inside {
+				app.Use(transaction.Middleware(app.begin))
+				app.Use(others...)
+			} else {
+				app.Use(others...)
+				app.Use(transaction.Middleware(app.begin))
+			}
+			app.POST("/:status", func(c echo.Context) error {
+				if err := save(c, "a"); err != nil {
+					return err
+				}
+				if c.Param("status") == "error" {
+					_ = c.String(201, "stored")
+					return echo.NewHTTPError(409, "refused")
+				}
+				return c.String(201, "stored")
+			})
+			app.do(http.MethodPost, "/well")
+			if got := <-logged + " " + <-dumped; got != "201 6 stored" {
+				t.Errorf("logged and dumped: %s", got)
+			}
+			app.do(http.MethodPost, "/error")
+			if got := <-logged; !inside && got != "409 22" {
+				t.Errorf("logged: %s, and another answer was sent", got)
+			}
+		})
+	}
+}
+
+func TestGzip(t *testing.T) {
+	long := strings.Repeat("stored ", 1000)
+	for _, inside := range []bool{false, true} {
+		t.Run(fmt.Sprint("inside ", inside), func(t *testing.T) {
+			app := open(t, openDatabase)
+			order := []echo.MiddlewareFunc{middleware.Gzip(), transaction.Middleware(app.begin)}
+			if inside {
+				order[0], order[1] = order[1], order[0]
+			}
+			app.Use(order...)
+			app.POST("/", func(c echo.Context) error {
+				if err := save(c, "a"); err != nil {
+					return err
+				}
+				return c.String(201, long)
+			})
+			request := httptest.NewRequest(http.MethodPost, "/", nil)
+			request.Header.Set(echo.HeaderAcceptEncoding, "gzip")
+			recorder := httptest.NewRecorder()
+			app.ServeHTTP(recorder, request)
+			compressed := recorder.Body.Len()
+			reader, err := gzip.NewReader(recorder.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(reader)
+			if err != nil || string(body) != long || recorder.Code != 201 {
+				t.Errorf("answered %d with %d bytes (%v)", recorder.Code, len(body), err)
+			}
+			if length := recorder.Header().Get("Content-Length"); length != "" && length != fmt.Sprint(compressed) {
+				t.Errorf("announced %s bytes, sent %d", length, compressed)
+			}
+		})
+	}
+}
+
+func TestReport(t *testing.T) {
+	var log bytes.Buffer
+	reports := make(chan transaction.Report, 9)
+	app := start(t, retry,
+		transaction.Trace(database.Trace),
+		transaction.Observe(func(_ context.Context, r transaction.Report) { reports <- r }),
+		transaction.Log(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	attempts := 0
+	app.POST("/messages/:value", func(c echo.Context) error {
+		if err := save(c, c.Param("value")); err != nil {
+			return err
+		}
+		if attempts++; attempts == 1 {
+			return errRepeat
+		}
+		return save(c, c.Param("value"))
+	})
+	app.GET("/none", func(echo.Context) error { return nil })
+	app.GET("/error", func(c echo.Context) error { transaction.Client[*ent.Client](c); return errTest })
+
+	app.do(http.MethodPost, "/messages/a")
+	r := <-reports
+	if r.Route != "POST /messages/:value" || r.Mode != "write" || r.Attempts != 2 || r.Statements != 2 ||
+		r.Waited <= 0 || r.Held <= 0 || r.Ending <= 0 || r.Outcome != transaction.Committed || r.Reason != nil {
+		t.Errorf("a write: %+v", r)
+	}
+	want := `transaction.route="POST /messages/:value" transaction.mode=write transaction.attempts=2 transaction.statements=2 transaction.waited=`
+	if !strings.Contains(log.String(), want) {
+		t.Errorf("the log has\n%s\nwant\n%s", &log, want)
+	}
+	app.do(http.MethodGet, "/none")
+	if r := <-reports; r.Mode != "none" || r.Statements != 0 || r.Outcome != transaction.Committed {
+		t.Errorf("nothing begun: %+v", r)
+	}
+	app.do(http.MethodGet, "/error")
+	if r := <-reports; r.Mode != "read" || r.Outcome != transaction.RolledBack || !errors.Is(r.Reason, errTest) {
+		t.Errorf("an error: %+v", r)
+	}
+}
+
+// TestNested puts all requests of a test into one transaction, as a stranger's tests can.
+func TestNested(t *testing.T) {
+	app := open(t, openDatabase)
+	outer, err := app.client.Tx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	app.Use(middleware.Recover(), transaction.Middleware(transaction.Nested(outer.Client())))
+	app.POST("/:value", func(c echo.Context) error {
+		if err := save(c, c.Param("value")); err != nil {
+			return err
+		}
+		if c.Param("value") == "undone" {
+			return errTest
+		}
+		return transaction.Savepoint(c, func(*ent.Client) error { return save(c, "inner") })
+	})
+	app.GET("/", func(c echo.Context) error {
+		n, err := transaction.Client[*ent.Client](c).Message.Query().Count(c.Request().Context())
+		if err != nil {
+			return err
+		}
+		return c.String(200, fmt.Sprint(n))
+	})
+	app.do(http.MethodPost, "/a")
+	app.do(http.MethodPost, "/undone")
+	app.do(http.MethodPost, "/b")
+	if _, body := app.do(http.MethodGet, "/"); body != "4" {
+		t.Errorf("inside there are %s, want 4", body)
+	}
+	if err := outer.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("afterwards the database holds %q", got)
+	}
+}
