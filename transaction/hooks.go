@@ -23,8 +23,8 @@ type hook func(context.Context) error
 //
 // It runs when the response has been sent, on the request's goroutine and in no transaction, though it may begin one of its
 // own. Functions run in the order in which they were given, each whether or not the one before it failed; an error or a
-// panic is logged. The context has the request's values, and does not end with the request. What is given inside a
-// [Savepoint] that is undone, or in an attempt that is repeated, does not run.
+// panic is logged. The context is that of the request as it came to the middleware (so it has no client of [Context]'s), but
+// does not end with it. What is given inside a [Savepoint] that is undone, or in an attempt that is repeated, does not run.
 func AfterCommit(c echo.Context, fn func(context.Context) error) {
 	a := current(c)
 	a.hooks.commit = append(a.hooks.commit, fn)

@@ -13,7 +13,8 @@ import (
 //	defer tx.Rollback()
 //	e.Use(transaction.Middleware(transaction.Nested(tx.Client())))
 //
-// The requests run one after another. The client must have been generated with ent's feature sql/execquery.
+// The requests run one after another. Two mistakes go unnoticed in such a test: a reading request can write, and a client
+// that is kept after its request still works. The client must have been generated with ent's feature sql/execquery.
 func Nested[C any](client C) func(context.Context, *sql.TxOptions) (Tx[C], error) {
 	turn := make(chan struct{}, 1)
 	return func(ctx context.Context, _ *sql.TxOptions) (Tx[C], error) {

@@ -65,8 +65,8 @@ func Unavailable(unavailable func(error) bool) Option {
 }
 
 // Context puts the request's client into its context as well, where code finds it that knows nothing of Echo: pass your
-// ent.NewContext, and ent.FromContext has it. The transaction then begins with the request, not when it is first used (with
-// package database that is still the first statement).
+// ent.NewContext, and ent.FromContext has it. Then a transaction begins for every request, not when it is first used; with
+// package database that is still nothing before the first statement. On a route marked [None] the client has ended.
 func Context[C any](put func(context.Context, C) context.Context) Option {
 	return func(config *config) {
 		config.context = func(ctx context.Context, client any) context.Context { return put(ctx, client.(C)) }

@@ -34,7 +34,11 @@ func TestRetryBeginsClean(t *testing.T) {
 	if err := form.Close(); err != nil {
 		t.Fatal(err)
 	}
-	read := func(c echo.Context) string { return c.FormValue("text") }
+	read := func(c echo.Context) string {
+		text := c.FormValue("text")
+		c.Request().Form.Set("text", "stale")
+		return text
+	}
 	for _, test := range []struct {
 		name, contentType, body string
 		read                    func(c echo.Context) string
