@@ -8,15 +8,20 @@
 // It promises, on SQLite:
 //
 //   - a commit that returned nil is on disk (WAL, synchronous=FULL);
+//   - writers do not fail with "database is locked", they take turns, in the order in which they came; and those that wait
+//     together share one commit, and with it one flush of the disk (group commit), without waiting for anyone who is not
+//     there yet;
 //   - a transaction begins with its first statement: one that runs none costs nothing;
 //   - a reading transaction sees one snapshot, cannot write, and never waits for a writer;
-//   - writers do not fail with "database is locked", they queue: there is one writer connection, and it
-//     begins IMMEDIATE;
-//   - when SQLite has ended a transaction by itself, each later statement of it fails, and so does its commit;
+//   - when SQLite has ended a transaction by itself, or the shared commit fails, each transaction concerned fails;
 //   - whatever a transaction left open, rows included, is closed with it.
 //
-// What a driver's error means for the request that met it is told by [IsBusy] and [IsFull]; nothing else
-// about the driver needs to be known outside.
+// A writing transaction has the database's one writer from its first statement to its end, and those that shared a commit
+// with it wait for that as well. So it should do nothing slow in between. One that keeps others waiting for 10 seconds is
+// rolled back ([ErrHeldTooLong]); who has waited 5 seconds for a turn is refused ([IsBusy]).
+//
+// What a driver's error means for the request that met it is told by [IsBusy], [IsFull] and [IsRepeatable]; nothing else about
+// the driver needs to be known outside.
 package database
 
 import (

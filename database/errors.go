@@ -20,12 +20,16 @@ func IsBusy(err error) bool {
 	return errors.Is(err, errBusy)
 }
 
-// IsRepeatable reports whether err means that the whole transaction may well succeed if it is run again at once, because
-// another one came in between. With transactions of this package that does not happen on SQLite, where writers take turns
-// from their beginning; it does with those that begin as SQLite's own default has it.
+// IsRepeatable reports whether err means that the whole transaction may well succeed if it is run again at once: because
+// another one came in between (on SQLite not with transactions of this package, which take turns from their beginning, but
+// with those that begin as SQLite's own default has it), or because a deferred constraint of one transaction has failed the
+// COMMIT that it shared with others. Run again, each commits by itself.
 func IsRepeatable(err error) bool {
 	var e sqlite3.Error
-	return errors.As(err, &e) && e.ExtendedCode == sqlite3.ErrBusySnapshot
+	if !errors.As(err, &e) {
+		return false
+	}
+	return e.ExtendedCode == sqlite3.ErrBusySnapshot || e.Code == sqlite3.ErrConstraint && errors.Is(err, errShared)
 }
 
 // IsFull reports whether err means that there is no room left to store anything.

@@ -46,6 +46,7 @@ const cachedStatements = "100"
 type sqliteDriver struct {
 	entsql.Conn // ent's Exec and Query, by way of the pools
 	pools
+	turns *writer
 }
 
 // pools sends each statement to the connections that may run it.
@@ -67,7 +68,7 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 	if err := p.check(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %s", explain(path, err)), p.Close())
 	}
-	return &sqliteDriver{Conn: entsql.Conn{ExecQuerier: p}, pools: p}, nil
+	return &sqliteDriver{Conn: entsql.Conn{ExecQuerier: p}, pools: p, turns: &writer{pool: p.writer}}, nil
 }
 
 // pool returns the connections to the file at path, none of them opened yet.
@@ -139,17 +140,6 @@ func (p pools) QueryContext(ctx context.Context, query string, args ...any) (*sq
 	return rows, err
 }
 
-// take takes a connection out of the pool, for which it waits no longer than ctx and maxWait allow.
-func take(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {
-	waiting, cancel := context.WithTimeoutCause(ctx, maxWait, errBusy)
-	defer cancel()
-	conn, err := pool.Conn(waiting)
-	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
-		return nil, context.Cause(waiting)
-	}
-	return conn, err
-}
-
 // Dialect tells ent which SQL to write.
 func (d *sqliteDriver) Dialect() string { return dialect.SQLite }
 
@@ -160,10 +150,9 @@ func (d *sqliteDriver) Tx(ctx context.Context) (dialect.Tx, error) { return d.Be
 // level need not be looked at.
 func (d *sqliteDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (dialect.Tx, error) {
 	if options != nil && options.ReadOnly {
-		return newTx(ctx, d.readers, "BEGIN", false), nil
+		return newTx(ctx, &reader{pool: d.readers}, false), nil
 	}
-	// IMMEDIATE: one that read first and then asked to write would be refused if another wrote in between.
-	return newTx(ctx, d.writer, "BEGIN IMMEDIATE", true), nil
+	return newTx(ctx, &member{writer: d.turns}, true), nil
 }
 
 // explain says what is wrong with the file at path, in words for whoever named it.

@@ -7,35 +7,43 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 	"github.com/mattn/go-sqlite3"
 )
 
-// ErrRolledBack is returned by the statements and the commit of a transaction that the database has ended by
-// itself, as SQLite does when the disk is full: nothing of it is kept.
+// ErrRolledBack is returned by the statements and the commit of a transaction that the database has ended by itself, as
+// SQLite does when the disk is full: nothing of it is kept.
 var ErrRolledBack = errors.New("the database has rolled the transaction back")
 
-// tx is a transaction that begins with its first statement. It drives a connection itself, rather than through
-// sql.Tx, because sql.Tx does not notice that SQLite ended the transaction, and would let the statements after
-// that commit one by one.
+// tx is a transaction that begins with its first statement. It drives a connection itself, rather than through sql.Tx,
+// because sql.Tx does not notice that SQLite ended the transaction, and would let the statements after that commit one by
+// one.
 type tx struct {
 	entsql.Conn // ent's Exec and Query, by way of ExecContext and QueryContext
 
-	pool    *sql.DB
-	begin   string
+	part    part
 	writing bool
 	trace   *trace
 
-	mu   sync.Mutex
-	conn *sql.Conn   // nil until the first statement
-	rows []*sql.Rows // to close at the end, whoever forgot to: an open one would hold the connection for ever
-	done bool
+	mu    sync.Mutex
+	conn  *sql.Conn   // nil until the first statement
+	rows  []*sql.Rows // to close at the end, whoever forgot to: an open one would hold the connection for ever
+	limit *time.Timer // until it has held the writer for too long
+	over  error       // what every call returns since it has ended
 }
 
-func newTx(ctx context.Context, pool *sql.DB, begin string, writing bool) dialect.Tx {
-	t := &tx{pool: pool, begin: begin, writing: writing, trace: traceOf(ctx)}
+// part is how a transaction begins and ends on its connection: as a reader, or as a member of a group of writers.
+type part interface {
+	begin(context.Context) (*sql.Conn, error)
+	commit() error
+	rollback() error
+}
+
+func newTx(ctx context.Context, part part, writing bool) dialect.Tx {
+	t := &tx{part: part, writing: writing, trace: traceOf(ctx)}
 	t.Conn = entsql.Conn{ExecQuerier: t}
 	return t
 }
@@ -68,41 +76,127 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 
 // prepare makes sure that the next statement runs inside the transaction, and returns the context to run it with.
 func (t *tx) prepare(ctx context.Context) (context.Context, error) {
-	if t.done {
-		return nil, sql.ErrTxDone
+	if t.over != nil {
+		return nil, t.over
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	statement := ctx
-	if t.writing {
-		// Interrupting a write makes SQLite roll back the whole transaction, not the statement alone.
-		statement = context.WithoutCancel(ctx)
-	}
 	t.trace.statement()
 	if t.conn == nil {
-		defer t.trace.wait()()
-		return statement, t.start(ctx)
+		if err := t.start(ctx); err != nil {
+			return nil, fmt.Errorf("begin: %w", err)
+		}
+	} else if err := alive(t.conn); err != nil {
+		return nil, err
 	}
-	return statement, t.alive()
+	if t.writing {
+		// Interrupting a write makes SQLite roll back the whole transaction, and the group with it.
+		return context.WithoutCancel(ctx), nil
+	}
+	return ctx, nil
 }
 
-// start takes a connection and begins.
-func (t *tx) start(ctx context.Context) error {
-	conn, err := take(ctx, t.pool)
+func (t *tx) start(ctx context.Context) (err error) {
+	defer t.trace.wait()()
+	t.conn, err = t.part.begin(ctx)
+	if err == nil && t.writing {
+		t.limit = time.AfterFunc(maxHold, t.expire)
+	}
+	return err
+}
+
+// expire rolls back a transaction that others wait for.
+func (t *tx) expire() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over != nil {
+		return
+	}
+	if !t.part.(*member).writer.contended() {
+		t.limit.Reset(maxHold)
+		return
+	}
+	_ = t.end(t.part.rollback) // what its owner has to know is that it was too long
+	t.over = ErrHeldTooLong
+}
+
+// Commit makes the transaction durable. On an error nothing of it is kept.
+func (t *tx) Commit() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.end(t.part.commit)
+}
+
+// Rollback undoes the transaction.
+func (t *tx) Rollback() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.end(t.part.rollback)
+}
+
+// end ends the transaction, and gives the connection back or on.
+func (t *tx) end(last func() error) error {
+	if t.over != nil {
+		return t.over
+	}
+	t.over = sql.ErrTxDone
+	if t.conn == nil {
+		return nil
+	}
+	if t.limit != nil {
+		t.limit.Stop()
+	}
+	// Closing tells again what reading them told already. What counts from here on is the last statement alone: an error of
+	// anything else would make a commit look as if it had failed.
+	for _, rows := range t.rows {
+		_ = rows.Close()
+	}
+	return last()
+}
+
+// reader is a transaction on a connection of its own, which reads only.
+type reader struct {
+	pool *sql.DB
+	conn *sql.Conn
+}
+
+func (r *reader) begin(ctx context.Context) (*sql.Conn, error) {
+	conn, err := take(ctx, r.pool)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return nil, err
 	}
-	if _, err := conn.ExecContext(context.WithoutCancel(ctx), t.begin); err != nil {
-		return errors.Join(fmt.Errorf("begin: %w", err), conn.Close())
+	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return nil, errors.Join(err, undo(conn), conn.Close())
 	}
-	t.conn = conn
-	return nil
+	r.conn = conn
+	return conn, nil
 }
 
-// alive asks the connection itself whether the transaction is still open.
-func (t *tx) alive() error {
-	return t.conn.Raw(func(conn any) error {
+// commit ends the snapshot. There is nothing to keep.
+func (r *reader) commit() error {
+	return r.rollback()
+}
+
+func (r *reader) rollback() error {
+	defer r.conn.Close() // gives it back
+	return undo(r.conn)
+}
+
+// take takes a connection out of the pool, for which it waits no longer than ctx and maxWait allow.
+func take(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {
+	waiting, cancel := context.WithTimeoutCause(ctx, maxWait, errBusy)
+	defer cancel()
+	conn, err := pool.Conn(waiting)
+	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
+		return nil, context.Cause(waiting)
+	}
+	return conn, err
+}
+
+// alive asks the connection itself whether its transaction is still open.
+func alive(conn *sql.Conn) error {
+	return conn.Raw(func(conn any) error {
 		if conn.(*sqlite3.SQLiteConn).AutoCommit() {
 			return ErrRolledBack
 		}
@@ -110,56 +204,16 @@ func (t *tx) alive() error {
 	})
 }
 
-// Commit makes the transaction durable. On an error nothing of it is kept.
-func (t *tx) Commit() error {
-	return t.end(func(ctx context.Context) error {
-		if err := t.alive(); err != nil {
-			return err
-		}
-		if _, err := t.conn.ExecContext(ctx, "COMMIT"); err != nil {
-			// A deferred constraint or a full disk leaves the transaction open.
-			return errors.Join(err, t.undo(ctx))
-		}
-		return nil
-	})
-}
-
-// Rollback undoes the transaction.
-func (t *tx) Rollback() error {
-	return t.end(t.undo)
-}
-
-// end runs the last statement and gives the connection back.
-func (t *tx) end(last func(context.Context) error) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.done {
-		return sql.ErrTxDone
-	}
-	t.done = true
-	if t.conn == nil {
+// undo leaves the connection without a transaction, or leaves the pool without the connection. Whoever asks for it may be
+// gone; the end is owed to the next one on this connection.
+func undo(conn *sql.Conn) error {
+	if err := alive(conn); errors.Is(err, ErrRolledBack) {
 		return nil
 	}
-	// Closing tells again what reading them told already. What counts from here on is the last statement alone:
-	// an error of anything else would make a commit look as if it had failed.
-	for _, rows := range t.rows {
-		_ = rows.Close()
-	}
-	// Whoever asked for it may be gone; the end is owed to the next one on this connection.
-	err := last(context.Background())
-	_ = t.conn.Close()
-	return err
-}
-
-// undo leaves the connection without a transaction, or leaves the pool without the connection.
-func (t *tx) undo(ctx context.Context) error {
-	if err := t.alive(); errors.Is(err, ErrRolledBack) {
-		return nil
-	}
-	_, err := t.conn.ExecContext(ctx, "ROLLBACK")
+	_, err := conn.ExecContext(context.Background(), "ROLLBACK")
 	if err == nil {
 		return nil
 	}
-	discard := t.conn.Raw(func(any) error { return driver.ErrBadConn })
+	discard := conn.Raw(func(any) error { return driver.ErrBadConn })
 	return fmt.Errorf("roll back: %w", errors.Join(err, discard))
 }

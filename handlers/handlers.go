@@ -42,6 +42,7 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 		refuseCrossOrigin(),
 		limitBody(maxMessage),
 		transaction.Middleware(client.BeginTx,
+			transaction.Retry(database.IsRepeatable),
 			transaction.Unavailable(database.IsBusy),
 			transaction.Trace(database.Trace),
 			transaction.Log(log),

@@ -1,0 +1,353 @@
+package database
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+)
+
+// openGroup opens a database with a table note(value), and shows its writer.
+func openGroup(t *testing.T) (*sqliteDriver, *writer) {
+	t.Helper()
+	opened, err := Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := opened.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	driver := opened.(*sqliteDriver)
+	if _, err := driver.ExecContext(t.Context(), "CREATE TABLE note (value TEXT UNIQUE)"); err != nil {
+		t.Fatal(err)
+	}
+	return driver, driver.turns
+}
+
+// notes returns what is stored.
+func notes(t *testing.T, driver *sqliteDriver) string {
+	t.Helper()
+	rows, err := driver.QueryContext(t.Context(), "SELECT value FROM note ORDER BY rowid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values []string
+	if err := entsql.ScanSlice(rows, &values); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(values, " ")
+}
+
+// client is one that runs a transaction beside others.
+type client struct {
+	t      *testing.T
+	tx     dialect.Tx
+	stored chan error // what its INSERT came to
+	ended  chan error // what its end came to
+}
+
+// store begins a transaction and stores a value, on a goroutine of its own: it has to wait for its turn.
+func store(t *testing.T, driver dialect.Driver, value string) *client {
+	t.Helper()
+	tx, err := driver.Tx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &client{t, tx, make(chan error, 1), make(chan error, 1)}
+	go func() { c.stored <- tx.Exec(t.Context(), "INSERT INTO note VALUES (?)", []any{value}, nil) }()
+	return c
+}
+
+// hasTurn waits until the client's statement has run.
+func (c *client) hasTurn() {
+	c.t.Helper()
+	if err := <-c.stored; err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) commit() { go func() { c.ended <- c.tx.Commit() }() }
+
+// inQueue waits until so many wait for their turn.
+func inQueue(t *testing.T, w *writer, n int) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+		w.mu.Lock()
+		got := len(w.queue)
+		w.mu.Unlock()
+		if got == n {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("%d are waiting, want %d", got, n)
+		}
+	}
+}
+
+// three has three clients in the order a, b, c, of which a has the turn.
+func three(t *testing.T) (driver *sqliteDriver, w *writer, a, b, c *client) {
+	t.Helper()
+	driver, w = openGroup(t)
+	a = store(t, driver, "a")
+	a.hasTurn()
+	b = store(t, driver, "b")
+	inQueue(t, w, 1)
+	c = store(t, driver, "c")
+	inQueue(t, w, 2)
+	return driver, w, a, b, c
+}
+
+func TestWritersShareACommit(t *testing.T) {
+	driver, _, a, b, c := three(t)
+	a.commit()
+	b.hasTurn()
+	b.commit()
+	c.hasTurn()
+	if got := notes(t, driver); got != "" {
+		t.Errorf("before the commit readers see %q", got)
+	}
+	select {
+	case err := <-a.ended:
+		t.Errorf("a was told %v before the commit", err)
+	case err := <-b.ended:
+		t.Errorf("b was told %v before the commit", err)
+	default:
+	}
+	c.commit()
+	for _, client := range []*client{a, b, c} {
+		if err := <-client.ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := notes(t, driver); got != "a b c" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+func TestRollbackInAGroupIsItsOwn(t *testing.T) {
+	driver, _, a, b, c := three(t)
+	a.commit()
+	b.hasTurn()
+	if err := b.tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	c.hasTurn()
+	c.commit()
+	for _, client := range []*client{a, c} {
+		if err := <-client.ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := notes(t, driver); got != "a c" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+// TestLastOfAGroupRollsBack has those before it be told all the same.
+func TestLastOfAGroupRollsBack(t *testing.T) {
+	driver, _, a, b, c := three(t)
+	a.commit()
+	b.hasTurn()
+	b.commit()
+	c.hasTurn()
+	if err := c.tx.Rollback(); err != nil {
+		t.Fatal(err)
+	}
+	for _, client := range []*client{a, b} {
+		if err := <-client.ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := notes(t, driver); got != "a b" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+func TestGroupThatSQLiteEnded(t *testing.T) {
+	driver, _, a, b, c := three(t)
+	a.commit()
+	b.hasTurn()
+	if err := b.tx.Exec(t.Context(), "INSERT OR ROLLBACK INTO note VALUES ('a')", []any{}, nil); err == nil {
+		t.Fatal("the conflict was not noticed")
+	}
+	if err := b.tx.Commit(); !errors.Is(err, ErrRolledBack) {
+		t.Errorf("b was told %v", err)
+	}
+	if err := <-a.ended; !errors.Is(err, ErrRolledBack) {
+		t.Errorf("a was told %v", err)
+	}
+	c.hasTurn()
+	c.commit()
+	if err := <-c.ended; err != nil {
+		t.Error(err)
+	}
+	if got := notes(t, driver); got != "c" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+// TestSharedCommitFails has one transaction violate a constraint that is checked at COMMIT. Tried again, the others succeed.
+func TestSharedCommitFails(t *testing.T) {
+	driver, w := openGroup(t)
+	if _, err := driver.ExecContext(t.Context(), "CREATE TABLE child (note TEXT REFERENCES note (value) DEFERRABLE INITIALLY DEFERRED)"); err != nil {
+		t.Fatal(err)
+	}
+	for attempt, repeatable := range []bool{true, false} {
+		innocent := store(t, driver, "innocent")
+		innocent.hasTurn()
+		guilty := store(t, driver, "guilty")
+		inQueue(t, w, 1)
+		innocent.commit()
+		guilty.hasTurn()
+		if err := guilty.tx.Exec(t.Context(), "INSERT INTO child VALUES ('nobody')", []any{}, nil); err != nil {
+			t.Fatal(err)
+		}
+		guilty.commit()
+		if err := <-guilty.ended; err == nil || IsRepeatable(err) != repeatable {
+			t.Errorf("attempt %d: the guilty one was told %v", attempt, err)
+		}
+		if err := <-innocent.ended; (err != nil) != repeatable || IsRepeatable(err) != repeatable {
+			t.Errorf("attempt %d: the innocent one was told %v", attempt, err)
+		}
+	}
+	if got := notes(t, driver); got != "innocent" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
+	driver, w := openGroup(t)
+	a := store(t, driver, "a")
+	a.hasTurn()
+	ctx, cancel := context.WithCancel(t.Context())
+	impatient, err := driver.Tx(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gaveUp := make(chan error)
+	go func() { gaveUp <- impatient.Exec(ctx, "INSERT INTO note VALUES ('impatient')", []any{}, nil) }()
+	inQueue(t, w, 1)
+	c := store(t, driver, "c")
+	inQueue(t, w, 2)
+	cancel()
+	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
+		t.Errorf("it was told %v", err)
+	}
+	a.commit()
+	c.hasTurn()
+	c.commit()
+	for _, client := range []*client{a, c} {
+		if err := <-client.ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := notes(t, driver); got != "a c" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+// TestWhoHoldsTheWriterTooLong lets those go on who wait for it.
+func TestWhoHoldsTheWriterTooLong(t *testing.T) {
+	t.Parallel()
+	driver, w := openGroup(t)
+	a := store(t, driver, "a")
+	a.hasTurn()
+	slow := store(t, driver, "slow")
+	inQueue(t, w, 1)
+	a.commit()
+	slow.hasTurn() // and does nothing more
+	if err := <-a.ended; err != nil {
+		t.Errorf("who waited was told %v", err)
+	}
+	if err := slow.tx.Exec(t.Context(), "INSERT INTO note VALUES ('late')", []any{}, nil); !errors.Is(err, ErrHeldTooLong) {
+		t.Errorf("a late statement: %v", err)
+	}
+	if err := slow.tx.Commit(); !errors.Is(err, ErrHeldTooLong) {
+		t.Errorf("the late commit: %v", err)
+	}
+	if got := notes(t, driver); got != "a" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+// TestManyClients has 32 of them number their rows, each by what it reads. All that was acknowledged is there, once, and
+// nothing else; and no two have read the same.
+func TestManyClients(t *testing.T) {
+	driver, _ := openGroup(t)
+	if _, err := driver.ExecContext(t.Context(), "CREATE TABLE numbered (n INTEGER, name TEXT UNIQUE)"); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	acknowledged := map[string]bool{}
+	var clients sync.WaitGroup
+	for i := range 32 {
+		clients.Go(func() {
+			for j := range 100 {
+				name := fmt.Sprint(i, " ", j)
+				kept, err := number(t.Context(), driver, name)
+				if err != nil {
+					t.Error(err)
+				}
+				if kept {
+					mu.Lock()
+					acknowledged[name] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	clients.Wait()
+	rows, err := driver.QueryContext(t.Context(), "SELECT n, name FROM numbered ORDER BY n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	stored := 0
+	for rows.Next() {
+		var n int
+		var name string
+		if err := rows.Scan(&n, &name); err != nil {
+			t.Fatal(err)
+		}
+		if stored++; n != stored || !acknowledged[name] {
+			t.Errorf("row %d has the number %d and the name %s, acknowledged %t", stored, n, name, acknowledged[name])
+		}
+	}
+	if err := rows.Err(); err != nil || stored != len(acknowledged) {
+		t.Errorf("%d rows, %d acknowledged, %v", stored, len(acknowledged), err)
+	}
+}
+
+// number stores a row with the next number, and reports whether it has committed it.
+func number(ctx context.Context, driver dialect.Driver, name string) (kept bool, err error) {
+	tx, err := driver.Tx(ctx)
+	if err != nil {
+		return false, err
+	}
+	var rows entsql.Rows
+	if err := tx.Query(ctx, "SELECT count(*) + 1 FROM numbered", []any{}, &rows); err != nil {
+		return false, errors.Join(err, tx.Rollback())
+	}
+	n, err := entsql.ScanInt(rows)
+	if err != nil {
+		return false, errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Exec(ctx, "INSERT INTO numbered VALUES (?, ?)", []any{n, name}, nil); err != nil {
+		return false, errors.Join(err, tx.Rollback())
+	}
+	if rand.N(4) == 0 {
+		return false, tx.Rollback()
+	}
+	return true, tx.Commit()
+}
