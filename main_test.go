@@ -62,7 +62,11 @@ type server struct {
 // serveIn starts a server in the folder and waits until it says where it is.
 func serveIn(t *testing.T, folder string, args ...string) *server {
 	t.Helper()
-	command := daybook(t, folder, args...)
+	return serveCommand(t, daybook(t, folder, args...))
+}
+
+func serveCommand(t *testing.T, command *exec.Cmd) *server {
+	t.Helper()
 	pipe, err := command.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	entsql "entgo.io/ent/dialect/sql"
+
+	"daybook/database"
+)
+
+// TestKilledServerKeepsWhatItAcknowledged kills the server at a random moment while many record, starts it again, and
+// compares: 20 times, or DAYBOOK_TEST_CRASHES times.
+func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
+	rounds := 20
+	if n, err := strconv.Atoi(os.Getenv("DAYBOOK_TEST_CRASHES")); err == nil {
+		rounds = n
+	}
+	folder := t.TempDir()
+	acknowledged := map[string]bool{}
+	for round := range rounds {
+		s := serveIn(t, folder, "--listen=127.0.0.1:0", "--log=json")
+		go func() { _, _ = io.Copy(io.Discard, s.stderr) }() // or the log would block the server
+		s.recordUntilKilled(round, 1+rand.IntN(300), acknowledged)
+		checkBook(t, filepath.Join(folder, "daybook.db"), acknowledged)
+	}
+	t.Logf("%d rounds, %d messages acknowledged", rounds, len(acknowledged))
+}
+
+// recordUntilKilled has 16 clients record, kills the server when so many were told that they have, and adds those and
+// whoever was told in the meantime to acknowledged.
+func (s *server) recordUntilKilled(round, enough int, acknowledged map[string]bool) {
+	s.t.Helper()
+	var mu sync.Mutex
+	told := 0
+	var clients sync.WaitGroup
+	for client := range 16 {
+		clients.Go(func() {
+			for i := 0; ; i++ {
+				value := fmt.Sprint(round, " ", client, " ", i)
+				response, err := http.Post(s.url+"/record", "text/plain", strings.NewReader(value))
+				if err != nil {
+					return // it is dead
+				}
+				response.Body.Close()
+				if response.StatusCode != http.StatusCreated {
+					s.t.Errorf("%q was answered %d", value, response.StatusCode)
+				}
+				mu.Lock()
+				acknowledged[value] = true
+				if told++; told == enough {
+					if err := s.command.Process.Kill(); err != nil {
+						s.t.Error(err)
+					}
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	_ = s.command.Wait() // killed
+	http.DefaultClient.CloseIdleConnections()
+}
+
+// checkBook sees that the database is whole, and holds each acknowledged message once.
+func checkBook(t *testing.T, path string, acknowledged map[string]bool) {
+	t.Helper()
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer driver.Close()
+	read := func(query string) (values []string) {
+		var rows entsql.Rows
+		if err := driver.Query(t.Context(), query, []any{}, &rows); err != nil {
+			t.Fatal(err)
+		}
+		if err := entsql.ScanSlice(rows, &values); err != nil {
+			t.Fatal(err)
+		}
+		return values
+	}
+	if result := read("PRAGMA integrity_check"); len(result) != 1 || result[0] != "ok" {
+		t.Fatalf("integrity check: %v", result)
+	}
+	times := map[string]int{}
+	for _, value := range read("SELECT value FROM messages") {
+		times[value]++
+	}
+	for value := range acknowledged {
+		if times[value] != 1 {
+			t.Fatalf("%q was acknowledged, and is there %d times", value, times[value])
+		}
+	}
+}
+
+// TestFlushComesBeforeTheAnswer watches the system calls of a server that is asked to record one message after another: before
+// each 201 that is written there is a flush of its own.
+func TestFlushComesBeforeTheAnswer(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		if os.Getenv("DAYBOOK_TEST_STRICT") == "1" {
+			t.Fatal("there is no strace here; install it, for example with: apt-get install strace")
+		}
+		t.Skip("there is no strace here; install it, for example with: apt-get install strace")
+	}
+	folder := t.TempDir()
+	calls := filepath.Join(folder, "calls")
+	command := daybook(t, folder, "--listen=127.0.0.1:0")
+	// -D makes the server, not strace, the process that is started, and signalled.
+	command.Args = append([]string{strace, "-D", "-f", "-e", "trace=fsync,fdatasync,write", "-s", "12", "-o", calls}, command.Args...)
+	command.Path = strace
+	s := serveCommand(t, command)
+	for i := range 20 {
+		if status, body := s.post(fmt.Sprint(i)); status != http.StatusCreated {
+			t.Fatalf("answered %d %q", status, body)
+		}
+	}
+	s.stop(syscall.SIGTERM)
+
+	const answer = `"HTTP/1.1 201`
+	var log []byte
+	for limit := time.Now().Add(10 * time.Second); strings.Count(string(log), answer) < 20; runtime.Gosched() {
+		if log, err = os.ReadFile(calls); err != nil || time.Now().After(limit) {
+			t.Fatalf("strace has not seen 20 answers: %v\n%s", err, log)
+		}
+	}
+	answers, flushed := 0, false
+	for line := range strings.Lines(string(log)) {
+		switch {
+		case strings.Contains(line, "sync") && strings.Contains(line, "= 0"): // it has returned
+			flushed = true
+		case strings.Contains(line, answer):
+			if answers++; !flushed {
+				t.Errorf("answer %d was written before a flush", answers)
+			}
+			flushed = false
+		}
+	}
+}
