@@ -235,7 +235,7 @@ func TestRefusedStart(t *testing.T) {
 	if err := os.WriteFile(text, bytes.Repeat([]byte("Dear Anna, "), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	makeNewer(t, filepath.Join(folder, "newer.db"))
+	makeBook(t, filepath.Join(folder, "newer.db"), schema.Version+1)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -270,6 +270,51 @@ func TestRefusedStart(t *testing.T) {
 				t.Errorf("it said\n%s\nwant\n%s", output, test.sentence)
 			}
 		})
+	}
+}
+
+// TestUnwritableDatabase starts as somebody who may not write: root may write anything.
+func TestUnwritableDatabase(t *testing.T) {
+	folder, err := os.MkdirTemp("", "daybook") // t.TempDir is for its owner alone
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	if err := os.Chmod(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	binary, err := os.ReadFile(os.Args[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(folder, "daybook")
+	if err := os.WriteFile(program, binary, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open := filepath.Join(folder, "open") // a folder that all may write, with a file that they may not
+	old := filepath.Join(open, "old.db")
+	if err := errors.Join(os.Mkdir(open, 0o755), os.Chmod(open, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	makeBook(t, old, schema.Version)
+	if err := errors.Join(os.Chmod(old, 0o444), os.Chmod(folder, 0o555)); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(folder, 0o755)
+	for _, name := range []string{"open/old.db", "new.db"} {
+		command := daybook(t, folder, "--listen=127.0.0.1:0", "--database="+name)
+		command.Path = program
+		if os.Getuid() == 0 {
+			command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		}
+		output, err := command.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("%s: it ended with %v", name, err)
+		}
+		if want := filepath.Join(folder, name) + ": the file and its folder must be writable"; !strings.Contains(string(output), want) {
+			t.Errorf("it said\n%s\nwant\n%s", output, want)
+		}
 	}
 }
 
@@ -326,15 +371,15 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
-// makeNewer makes a database as a later version would.
-func makeNewer(t *testing.T, path string) {
+// makeBook makes a database as a program with the version of the schema would.
+func makeBook(t *testing.T, path string, version int) {
 	t.Helper()
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer driver.Close()
-	if err := database.Migrate(t.Context(), driver, schema.Version+1, migrate.Tables...); err != nil {
+	if err := database.Migrate(t.Context(), driver, version, migrate.Tables...); err != nil {
 		t.Fatal(err)
 	}
 }

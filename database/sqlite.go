@@ -103,8 +103,8 @@ func (p pools) check(ctx context.Context) error {
 	if mode != "wal" {
 		return fmt.Errorf("its file system does not support SQLite's write-ahead log (journal mode %s)", mode)
 	}
-	// SQLite opens a file that it may not write, and says so only to the first writer.
-	if _, err := p.writer.ExecContext(ctx, "BEGIN IMMEDIATE; ROLLBACK"); err != nil && !IsBusy(err) {
+	// SQLite opens a file that it may not write, begins IMMEDIATE there even, and says so only to the first statement.
+	if _, err := p.writer.ExecContext(ctx, "BEGIN IMMEDIATE; CREATE TABLE daybook_probe (a); ROLLBACK"); err != nil && !IsBusy(err) {
 		return err
 	}
 	return p.readers.PingContext(ctx)
