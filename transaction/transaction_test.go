@@ -187,6 +187,25 @@ func TestClientThatHangsUpLeavesNothing(t *testing.T) {
 	app.nothingInUse()
 }
 
+// TestAbortedRequest has a handler end the connection, as net/http has it.
+func TestAbortedRequest(t *testing.T) {
+	app := start(t)
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		panic(http.ErrAbortHandler)
+	})
+	if response, err := http.Post(app.url, "", nil); err == nil {
+		response.Body.Close()
+		t.Errorf("answered %d", response.StatusCode)
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
+	}
+	app.nothingInUse()
+}
+
 func TestDeadlineThatTheHandlerIgnores(t *testing.T) {
 	// Inside, the middleware has cancelled its context when it returns, even if all is well.
 	app := start(t)
