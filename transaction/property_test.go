@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
+	"daybook/database"
 	"daybook/ent"
 	"daybook/ent/message"
 	"daybook/transaction"
@@ -147,11 +149,11 @@ func (m *model) outcome(well bool) (values, hooks []string) {
 
 // TestRandomPrograms runs random programs, and compares what they leave with what the model says.
 func TestRandomPrograms(t *testing.T) {
-	for name, database := range databases {
+	for name, opened := range databases {
 		t.Run(name, func(t *testing.T) {
 			seed := rand.Uint64()
 			r := rand.New(rand.NewPCG(seed, 0))
-			app := open(t, database)
+			app := open(t, opened)
 			app.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}), transaction.Middleware(app.begin))
 			var program []step
 			var ran []string
@@ -171,6 +173,52 @@ func TestRandomPrograms(t *testing.T) {
 			app.nothingInUse()
 		})
 	}
+}
+
+// TestRandomProgramsAtOnce has 32 clients run random programs side by side, which share commits.
+func TestRandomProgramsAtOnce(t *testing.T) {
+	app := open(t, openDatabase)
+	app.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}),
+		transaction.Middleware(app.begin, transaction.Retry(database.IsRepeatable)))
+	type run struct {
+		program []step
+		ran     []string
+	}
+	type runKey struct{}
+	app.POST("/", func(c echo.Context) error {
+		r := c.Request().Context().Value(runKey{}).(*run)
+		return handle(c, r.program, &r.ran)
+	})
+	var mu sync.Mutex
+	var want []string
+	var clients sync.WaitGroup
+	for client := range 32 {
+		clients.Go(func() {
+			seed := rand.Uint64()
+			r := rand.New(rand.NewPCG(seed, 0))
+			for i := range 300 {
+				run := &run{program: randomProgram(r, 0)}
+				request := httptest.NewRequest(http.MethodPost, "/", nil)
+				app.ServeHTTP(httptest.NewRecorder(), request.WithContext(context.WithValue(t.Context(), runKey{}, run)))
+				m := &model{}
+				values, hooks := m.outcome(m.run(run.program))
+				if !slices.Equal(run.ran, hooks) {
+					t.Errorf("client %d, program %d of seed %d: hooks %v, want %v", client, i, seed, run.ran, hooks)
+				}
+				mu.Lock()
+				want = append(want, values...)
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	got, _ := app.valuesAfter(0)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%d values are stored, %d were to be", len(got), len(want))
+	}
+	app.nothingInUse()
 }
 
 // valuesAfter returns what was stored after the message last, and which is the last now.
