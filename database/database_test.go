@@ -4,10 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -283,6 +285,37 @@ func TestWriterHasItsTurnFromTheBeginning(t *testing.T) {
 	commit(t, tx)
 	if _, err := other.Exec("INSERT INTO note (value) VALUES ('other')"); err != nil {
 		t.Errorf("another process cannot write: %v", err)
+	}
+}
+
+// TestTwoProcesses has two of them, so to speak, write the same file: each knows nothing of the other's turns.
+func TestTwoProcesses(t *testing.T) {
+	first, path := open(t)
+	second := reopen(t, path)
+	var clients sync.WaitGroup
+	for i, driver := range []dialect.Driver{first, second} {
+		for j := range 8 {
+			clients.Go(func() {
+				for k := range 25 {
+					tx, err := driver.Tx(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := tx.Exec(t.Context(), insert, []any{fmt.Sprint(i, " ", j, " ", k)}, nil); err != nil {
+						t.Error(errors.Join(err, tx.Rollback()))
+						return
+					}
+					if err := tx.Commit(); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+	}
+	clients.Wait()
+	if n := number(t, first, "SELECT count(*) FROM note"); n != 2*8*25 {
+		t.Errorf("%d rows, want %d", n, 2*8*25)
 	}
 }
 
