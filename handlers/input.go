@@ -114,7 +114,15 @@ func fromJSON(body []byte) (string, error) {
 	if object.Msg == nil {
 		return "", refuse(http.StatusUnprocessableEntity, `The JSON has no msg, as in {"msg":"hello world"}.`)
 	}
+	if replacements(*object.Msg) > replacements(string(body))+strings.Count(strings.ToLower(string(body)), `\ufffd`) {
+		return "", schema.NotUTF8 // half a surrogate pair, such as \ud83d alone, which it replaces likewise
+	}
 	return *object.Msg, nil
+}
+
+// replacements counts U+FFFD, which stands for what could not be read.
+func replacements(text string) int {
+	return strings.Count(text, "\ufffd")
 }
 
 // lineBreaks undoes how forms spell a line break on the wire: the text in a text area has \n, and is sent with \r\n.
