@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	form       = "application/x-www-form-urlencoded"
-	jsonType   = "application/json"
-	plain      = "text/plain"
-	multipart1 = "multipart/form-data; boundary=B"
+	form     = "application/x-www-form-urlencoded"
+	jsonType = "application/json"
+	plain    = "text/plain"
+	multi    = "multipart/form-data; boundary=B"
 )
 
 // part is a form of one field.
@@ -39,7 +39,7 @@ func TestMessage(t *testing.T) {
 		{"curl -d with what looks like another form", form, "", "a=b&c=100%", "a=b&c=100%"},
 		{"curl -d msg", form, "", "msg", "msg"},
 		{"curl -d with a plus", form, "", "1+1=2", "1+1=2"},
-		{"multipart", multipart1, "", part("msg", "a\r\nb"), "a\nb"},
+		{"multipart", multi, "", part("msg", "a\r\nb"), "a\nb"},
 		{"JSON", jsonType, "", `{"msg":"a\n\u0062 \ud83d\udc4b"}`, "a\nb 👋"},
 		{"JSON with replacement characters", jsonType, "", "{\"msg\":\"a\\ufffd\ufffd\\uFFFD\"}", "a\ufffd\ufffd\ufffd"},
 		{"JSON with a charset", jsonType + "; charset=utf-8", "", `{"msg":"a"}`, "a"},
@@ -55,7 +55,7 @@ func TestMessage(t *testing.T) {
 		{"exactly the limit", plain, "", long, long},
 		{"exactly the limit as form", form, "", "msg=" + strings.Repeat("%78", maxMessage), long},
 		{"exactly the limit as JSON", jsonType, "", `{"msg":"` + strings.Repeat(`\u0078`, maxMessage) + `"}`, long},
-		{"exactly the limit as multipart", multipart1, "", part("msg", long), long},
+		{"exactly the limit as multipart", multi, "", part("msg", long), long},
 		{"exactly the limit and a final newline", plain, "", long + "\n", long},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -98,10 +98,10 @@ func TestBadInput(t *testing.T) {
 		{"JSON with a number", jsonType, `{"msg":1}`, 400, `The body is not JSON like {"msg":"hello world"}.`},
 		{"form that is not encoded", form, "msg=100% sure", 400, "The field msg is not percent-encoded: with curl, use --data-urlencode."},
 		{"two messages", form, "msg=a&msg=b", 400, "There is more than one msg."},
-		{"multipart without end", multipart1, strings.TrimSuffix(part("msg", "a"), "--\r\n"), 400, "The form is broken or incomplete."},
+		{"multipart without end", multi, strings.TrimSuffix(part("msg", "a"), "--\r\n"), 400, "The form is broken or incomplete."},
 		{"multipart without boundary", "multipart/form-data", part("msg", "a"), 400, "The form is broken or incomplete."},
-		{"multipart that is none", multipart1, "hello", 400, "The form is broken or incomplete."},
-		{"multipart without msg", multipart1, part("a", "b"), 422, "The form has 0 fields msg instead of one."},
+		{"multipart that is none", multi, "hello", 400, "The form is broken or incomplete."},
+		{"multipart without msg", multi, part("a", "b"), 422, "The form has 0 fields msg instead of one."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, accept := range []string{"*/*", "application/json", browser} {
