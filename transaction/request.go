@@ -66,14 +66,10 @@ func (r *request) again(a *attempt, err error) bool {
 
 // sleep reports whether ctx has lasted for the pause.
 func sleep(ctx context.Context, pause time.Duration) bool {
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
+	over, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	<-over.Done()
+	return ctx.Err() == nil
 }
 
 // attempt is one run of the handler, in a transaction of its own.
