@@ -145,7 +145,8 @@ func TestContext(t *testing.T) {
 	app.POST("/", handler)
 	app.GET("/read", handler)
 	app.GET("/write", handler, transaction.Write)
-	for path, want := range map[string]int{"POST /": 200, "POST /?fail=1": 500, "GET /read": 500, "GET /write": 200, "GET /write?fail=1": 500} {
+	app.GET("/none", func(echo.Context) error { return nil }, transaction.None)
+	for path, want := range map[string]int{"POST /": 200, "POST /?fail=1": 500, "GET /read": 500, "GET /write": 200, "GET /write?fail=1": 500, "GET /none": 200} {
 		method, path, _ := strings.Cut(path, " ")
 		if response, body := app.do(method, path); response.StatusCode != want {
 			t.Errorf("%s %s: answered %d %q, want %d", method, path, response.StatusCode, body, want)
