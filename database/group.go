@@ -96,13 +96,17 @@ func (w *writer) giveUp(turn chan struct{}, why error) error {
 	return why
 }
 
-// pass gives the turn to the next one, and before that, if there is none or the group is full, commits the group.
+// pass gives the turn to the next one, and before that, if there is none or the group is full, commits the group. That
+// there is a next one is decided and acted upon in one step: one that gives up in between would leave a group that nobody
+// commits.
 func (w *writer) pass() {
-	if w.group != nil && !w.another() {
-		w.commit()
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.group != nil && !w.another() {
+		w.mu.Unlock() // it takes a flush of the disk, and others are to queue meanwhile
+		w.commit()
+		w.mu.Lock()
+	}
 	if len(w.queue) == 0 {
 		w.taken = false
 		return
@@ -111,10 +115,8 @@ func (w *writer) pass() {
 	w.queue = slices.Delete(w.queue, 0, 1)
 }
 
-// another reports whether another transaction is to join the group.
+// another reports whether another transaction is to join the group. The caller holds mu.
 func (w *writer) another() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if w.alone > 0 {
 		w.alone--
 		return false

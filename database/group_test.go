@@ -257,6 +257,40 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	}
 }
 
+// TestGivingUpWhileTheTurnIsPassed has one give up at the moment at which it would be next. Whoever counted on it to commit
+// for both must not be forgotten.
+func TestGivingUpWhileTheTurnIsPassed(t *testing.T) {
+	driver, w := openGroup(t)
+	for round := range 2000 {
+		a := store(t, driver, fmt.Sprint(round))
+		a.hasTurn()
+		ctx, cancel := context.WithCancel(t.Context())
+		impatient, err := driver.Tx(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := make(chan error, 1)
+		go func() {
+			err := impatient.Exec(ctx, "INSERT INTO note VALUES ('impatient')", []any{}, nil)
+			gone <- errors.Join(err, impatient.Rollback())
+		}()
+		inQueue(t, w, 1)
+		go cancel()
+		a.commit()
+		select {
+		case err := <-a.ended:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatalf("round %d: nobody commits", round)
+		}
+		if err := <-gone; err != nil && !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestWhoHoldsTheWriterTooLong lets those go on who wait for it.
 func TestWhoHoldsTheWriterTooLong(t *testing.T) {
 	t.Parallel()
