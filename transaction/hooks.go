@@ -31,7 +31,8 @@ func AfterCommit(c echo.Context, fn func(context.Context) error) {
 }
 
 // AfterRollback is like [AfterCommit], for a transaction that was rolled back or could not be committed, also by a panic: to
-// count failed attempts, say. What is given inside a [Savepoint] runs as well if only that is undone.
+// count failed attempts, say. What is given inside a [Savepoint] runs as well if only that is undone. It runs before Echo's
+// error handler answers, where that has to.
 func AfterRollback(c echo.Context, fn func(context.Context) error) {
 	a := current(c)
 	a.hooks.rollback = append(a.hooks.rollback, fn)

@@ -238,22 +238,27 @@ func TestSavepointThatPanics(t *testing.T) {
 	}
 }
 
-// TestSavepointThatCannotBeUndone takes the whole transaction with it, even if the handler takes no notice.
+// TestSavepointThatCannotBeUndone takes the whole transaction with it, even if the handler takes no notice, and says so.
 func TestSavepointThatCannotBeUndone(t *testing.T) {
 	app := start(t)
 	app.POST("/", func(c echo.Context) error {
 		if err := save(c, "outer"); err != nil {
 			return err
 		}
-		_ = transaction.Savepoint(c, func(client *ent.Client) error {
+		err := transaction.Savepoint(c, func(client *ent.Client) error {
 			if _, err := client.ExecContext(c.Request().Context(), "ROLLBACK TO savepoint_1; RELEASE savepoint_1"); err != nil {
 				t.Error(err)
 			}
 			return errTest
 		})
-		return nil
+		if !errors.Is(err, errTest) || !strings.Contains(err.Error(), "no such savepoint") {
+			t.Errorf("the savepoint's error: %v", err)
+		}
+		return c.String(201, "stored")
 	})
-	app.do(http.MethodPost, "/")
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 500 {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
 	if got := app.values(); got != "" {
 		t.Errorf("the database holds %q", got)
 	}

@@ -88,6 +88,7 @@ type attempt struct {
 	trace    func() (statements int, waited time.Duration)
 	used     bool // by the handler
 	doomed   bool
+	broken   error // what makes it impossible to keep, whatever the handler says
 	ended    bool
 	depth    int // of savepoints
 	hooks    hooks
@@ -177,6 +178,8 @@ func (a *attempt) refusal(err error) error {
 		return err
 	case a.held.overflowed:
 		return ErrResponseTooLarge
+	case a.broken != nil:
+		return cmp.Or(err, a.broken)
 	case ctx.Err() != nil:
 		return cmp.Or(err, fmt.Errorf("transaction: the request ended early: %w", context.Cause(ctx)))
 	case a.inner != nil && errors.Is(a.inner.Err(), context.DeadlineExceeded):

@@ -19,7 +19,7 @@ type execer interface {
 // that alone, is undone; Savepoint returns the error, and the request may go on. Savepoints nest.
 //
 // The client must have been generated with ent's feature sql/execquery.
-func Savepoint[C any](c echo.Context, fn func(client C) error) error {
+func Savepoint[C any](c echo.Context, fn func(client C) error) (err error) {
 	a := current(c)
 	client := Client[C](c)
 	a.depth++
@@ -36,7 +36,7 @@ func Savepoint[C any](c echo.Context, fn func(client C) error) error {
 		}
 		a.hooks.undo(mark)
 		if undoErr := point.undo(); undoErr != nil {
-			a.doomed = true // the part cannot go alone, so all of it goes
+			a.broken = undoErr // the part cannot go alone, so all of it goes
 			err = errors.Join(err, undoErr)
 		}
 	}()
