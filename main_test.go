@@ -155,6 +155,43 @@ func TestServeRecordsAndRemembers(t *testing.T) {
 	}
 }
 
+// TestWithoutCCompiler builds Daybook as Go does where there is none, with another SQLite, and lets it and the one that
+// the tests were built with use one file by turns.
+func TestWithoutCCompiler(t *testing.T) {
+	folder := t.TempDir()
+	program := filepath.Join(folder, "daybook")
+	compiler, err := exec.LookPath("go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := t.TempDir() // of programs: of Go alone
+	if err := os.Symlink(compiler, filepath.Join(path, "go")); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.Command(compiler, "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=", "PATH="+path)
+	if output, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	var seen string
+	for i, path := range []string{os.Args[0], program, os.Args[0]} {
+		command := daybook(t, folder, "--listen=127.0.0.1:0")
+		command.Path = path
+		s := serveCommand(t, command)
+		if list := s.list(); list != seen {
+			t.Errorf("it lists\n%s\nthe other one had\n%s", list, seen)
+		}
+		if status, body := s.post(fmt.Sprint("message ", i)); status != 201 {
+			t.Errorf("answered %d %q", status, body)
+		}
+		seen = s.list()
+		s.stop(syscall.SIGTERM)
+	}
+	if n := strings.Count(seen, "\n"); n != 3 {
+		t.Errorf("%d messages:\n%s", n, seen)
+	}
+}
+
 func TestStopFinishesWhatRuns(t *testing.T) {
 	s := serveIn(t, t.TempDir(), "--listen=127.0.0.1:0")
 	addr := strings.TrimPrefix(s.url, "http://")

@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"path/filepath"
 	"runtime"
@@ -21,11 +22,11 @@ func BenchmarkRecord(b *testing.B) {
 		open func(path string) (dialect.Driver, error)
 	}{
 		{"usual", func(path string) (dialect.Driver, error) {
-			driver, err := entsql.Open(dialect.SQLite, "file:"+path+"?_fk=1&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_txlock=immediate")
+			db, err := sql.Open(sql.Drivers()[0], "file:"+path+"?_fk=1&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_txlock=immediate")
 			if err == nil {
-				driver.DB().SetMaxOpenConns(1)
+				db.SetMaxOpenConns(1)
 			}
-			return driver, err
+			return entsql.OpenDB(dialect.SQLite, db), err
 		}},
 		{"ours", func(path string) (dialect.Driver, error) { return database.Open(context.Background(), path) }},
 	} {

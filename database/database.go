@@ -20,8 +20,9 @@
 // with it wait for that as well. So it should do nothing slow in between. One that keeps others waiting for 10 seconds is
 // rolled back ([ErrHeldTooLong]); who has waited 5 seconds for a turn is refused ([IsBusy]).
 //
-// What a driver's error means for the request that met it is told by [IsBusy], [IsFull] and [IsRepeatable]; nothing else about
-// the driver needs to be known outside.
+// What an error means for the request that met it is told by [IsBusy], [IsFull], [IsReadOnly], [IsCorrupt], [IsConstraint] and
+// [IsRepeatable]; nothing else about the driver needs to be known outside. That is github.com/mattn/go-sqlite3, or, where there
+// is no cgo, modernc.org/sqlite.
 package database
 
 import (

@@ -271,7 +271,7 @@ func TestRunningStatementIsNotInterrupted(t *testing.T) {
 // transaction could not.
 func TestWriterHasItsTurnFromTheBeginning(t *testing.T) {
 	driver, path := open(t)
-	other, err := sql.Open("sqlite3", "file:"+url.PathEscape(path)+"?_busy_timeout=1")
+	other, err := sql.Open(sql.Drivers()[0], "file:"+url.PathEscape(path)+"?_busy_timeout=1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,25 @@ package database
 import (
 	"errors"
 	"fmt"
-
-	"github.com/mattn/go-sqlite3"
+	"slices"
 )
+
+// SQLite's primary result codes (https://sqlite.org/rescode.html): the low byte of those that it returns.
+const (
+	resultError      = 1
+	resultPerm       = 3
+	resultBusy       = 5
+	resultLocked     = 6
+	resultReadOnly   = 8
+	resultCorrupt    = 11
+	resultFull       = 13
+	resultCantOpen   = 14
+	resultConstraint = 19
+	resultNotADB     = 26
+)
+
+// resultBusySnapshot is an extended one: somebody else has written since the transaction first read.
+const resultBusySnapshot = resultBusy | 2<<8
 
 // errBusy is the cause of giving up the wait for a connection. It names the mistake that looks like a busy database.
 var errBusy = fmt.Errorf("the database is busy: no turn came within %s (a transaction that writes, while it is open, "+
@@ -13,35 +29,32 @@ var errBusy = fmt.Errorf("the database is busy: no turn came within %s (a transa
 
 // IsBusy reports whether err means that the database was in use for too long. Trying again later may help.
 func IsBusy(err error) bool {
-	switch code(err) {
-	case sqlite3.ErrBusy, sqlite3.ErrLocked:
-		return true
-	}
-	return errors.Is(err, errBusy)
+	return is(err, resultBusy, resultLocked) || errors.Is(err, errBusy)
 }
+
+// IsFull reports whether err means that there is no room left to store anything.
+func IsFull(err error) bool { return is(err, resultFull) }
+
+// IsReadOnly reports whether err means that something was to be written where only reading is possible: in a reading
+// transaction, or to a file that may not be written.
+func IsReadOnly(err error) bool { return is(err, resultReadOnly) }
+
+// IsCorrupt reports whether err means that the file is damaged, or is no database.
+func IsCorrupt(err error) bool { return is(err, resultCorrupt, resultNotADB) }
+
+// IsConstraint reports whether err means that what was to be written does not fit the schema, or what is there already: a
+// value that has to be unique, a row that is referred to.
+func IsConstraint(err error) bool { return is(err, resultConstraint) }
 
 // IsRepeatable reports whether err means that the whole transaction may well succeed if it is run again at once: because
 // another one came in between (on SQLite not with transactions of this package, which take turns from their beginning, but
 // with those that begin as SQLite's own default has it), or because a deferred constraint of one transaction has failed the
 // COMMIT that it shared with others. Run again, each commits by itself.
 func IsRepeatable(err error) bool {
-	var e sqlite3.Error
-	if !errors.As(err, &e) {
-		return false
-	}
-	return e.ExtendedCode == sqlite3.ErrBusySnapshot || e.Code == sqlite3.ErrConstraint && errors.Is(err, errShared)
+	return result(err) == resultBusySnapshot || IsConstraint(err) && errors.Is(err, errShared)
 }
 
-// IsFull reports whether err means that there is no room left to store anything.
-func IsFull(err error) bool {
-	return code(err) == sqlite3.ErrFull
-}
-
-// code returns SQLite's primary result code (https://sqlite.org/rescode.html), or 0 for other errors.
-func code(err error) sqlite3.ErrNo {
-	var e sqlite3.Error
-	if errors.As(err, &e) {
-		return e.Code
-	}
-	return 0
+// is reports whether err is SQLite's, with one of the primary result codes.
+func is(err error, codes ...int) bool {
+	return slices.Contains(codes, result(err)&0xff)
 }

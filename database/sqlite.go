@@ -15,7 +15,6 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/mattn/go-sqlite3"
 )
 
 // settings is what every connection begins with.
@@ -37,10 +36,6 @@ const readerSettings = settings + `PRAGMA query_only = ON;`
 
 // maxWait bounds how long a transaction waits for a connection before it fails as busy.
 const maxWait = 5 * time.Second
-
-// cachedStatements is how many prepared statements each connection keeps. An ent application has a few
-// dozen different ones; preparing costs more than running most of them.
-const cachedStatements = "100"
 
 // sqliteDriver is an ent driver over two pools on one file.
 type sqliteDriver struct {
@@ -73,26 +68,29 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 
 // pool returns the connections to the file at path, none of them opened yet.
 func pool(path, settings string, size int) *sql.DB {
-	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: "_stmt_cache_size=" + cachedStatements}
-	db := sql.OpenDB(connector{name: name.String(), driver: &sqlite3.SQLiteDriver{
-		ConnectHook: func(conn *sqlite3.SQLiteConn) error {
-			_, err := conn.Exec(settings, nil)
-			return err
-		},
-	}})
+	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: engineOptions}
+	db := sql.OpenDB(connector{name: name.String(), settings: settings})
 	db.SetMaxOpenConns(size)
 	db.SetMaxIdleConns(size) // opening one again would cost more than keeping it
 	return db
 }
 
 // connector gives database/sql connections with settings of their own, without a name registered for all.
-type connector struct {
-	name   string
-	driver *sqlite3.SQLiteDriver
+type connector struct{ name, settings string }
+
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := engine.Open(c.name)
+	if err != nil {
+		return nil, err
+	}
+	// Not with ctx: a connection outlives whoever was the first to need it.
+	if _, err := conn.(driver.ExecerContext).ExecContext(context.WithoutCancel(ctx), c.settings, nil); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
-func (c connector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.name) }
-func (c connector) Driver() driver.Driver                        { return c.driver }
+func (c connector) Driver() driver.Driver { return engine }
 
 // check opens the first connections, and with them the file, and makes sure that it can be written.
 func (p pools) check(ctx context.Context) error {
@@ -166,17 +164,11 @@ func explain(path string, err error) string {
 	if info, statErr := os.Stat(path); statErr == nil && info.IsDir() {
 		return path + " is a folder, not a file"
 	}
-	switch code(err) {
-	case sqlite3.ErrNotADB:
+	switch {
+	case is(err, resultNotADB):
 		return path + " is not a SQLite database"
-	case sqlite3.ErrCantOpen, sqlite3.ErrReadonly, sqlite3.ErrPerm:
+	case is(err, resultCantOpen, resultReadOnly, resultPerm):
 		return fmt.Sprintf("%s: the file and its folder must be writable (%s)", path, err)
 	}
 	return fmt.Sprintf("%s: %s", path, err)
-}
-
-// SQLiteVersion returns the version of the SQLite library in use, such as "3.50.4".
-func SQLiteVersion() string {
-	version, _, _ := sqlite3.Version()
-	return version
 }

@@ -11,7 +11,6 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
-	"github.com/mattn/go-sqlite3"
 )
 
 // ErrRolledBack is returned by the statements and the commit of a transaction that the database has ended by itself, as
@@ -197,10 +196,11 @@ func take(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {
 // alive asks the connection itself whether its transaction is still open.
 func alive(conn *sql.Conn) error {
 	return conn.Raw(func(conn any) error {
-		if conn.(*sqlite3.SQLiteConn).AutoCommit() {
+		open, err := inTransaction(conn)
+		if err == nil && !open {
 			return ErrRolledBack
 		}
-		return nil
+		return err
 	})
 }
 

@@ -35,7 +35,7 @@ func (b book) fail(err error, c echo.Context) {
 	}
 	c.Set(failed, true)
 	problem := describe(err)
-	if problem.Status >= http.StatusInternalServerError {
+	if problem.Status >= http.StatusInternalServerError || database.IsConstraint(err) {
 		problem.ID = c.Response().Header().Get(echo.HeaderXRequestID)
 		b.log.LogAttrs(c.Request().Context(), slog.LevelError, "request failed",
 			slog.String("method", c.Request().Method),
@@ -86,6 +86,12 @@ func describe(err error) views.Problem {
 		return problem(refused.Code, sentence(refused))
 	case database.IsFull(err):
 		return problem(http.StatusInsufficientStorage, "The disk is full, so nothing was recorded.")
+	case database.IsConstraint(err):
+		return problem(http.StatusUnprocessableEntity, "That does not fit what is there already, and nothing was changed.")
+	case database.IsReadOnly(err):
+		return problem(http.StatusInternalServerError, "Nothing can be recorded here now: the database may only be read.")
+	case database.IsCorrupt(err):
+		return problem(http.StatusInternalServerError, "The database is damaged, and whoever runs this must look after it.")
 	case errors.Is(err, context.DeadlineExceeded):
 		return problem(http.StatusServiceUnavailable, "That took too long. Please try again.")
 	case errors.Is(err, context.Canceled):

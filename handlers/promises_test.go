@@ -10,14 +10,12 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	_ "github.com/mattn/go-sqlite3" // a second connection, which knows nothing of Daybook
 )
 
 // TestToldMeansKept reads one byte of each 201, and looks at once whether another connection sees the message.
 func TestToldMeansKept(t *testing.T) {
 	b := open(t)
-	other, err := sql.Open("sqlite3", b.path)
+	other, err := sql.Open(sql.Drivers()[0], b.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,12 +74,12 @@ func TestFailedCommitTellsNobody(t *testing.T) {
 	b.exec("CREATE TABLE child (message INT REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)")
 	b.exec("CREATE TRIGGER orphan AFTER INSERT ON messages WHEN new.value = 'doomed' BEGIN INSERT INTO child VALUES (-1); END")
 	for accept, want := range map[string]string{
-		"text/plain":       "Something went wrong here, and nothing was changed. In the log it is ",
-		"application/json": `{"title":"Internal Server Error","status":500,"detail":"Something went wrong`,
+		"text/plain":       "That does not fit what is there already, and nothing was changed. In the log it is ",
+		"application/json": `{"title":"Unprocessable Entity","status":422,"detail":"That does not fit`,
 		browser:            "\ndoomed</textarea>", // what was typed is not lost
 	} {
 		got := b.send("POST", "/record", "doomed", "Content-Type", "text/plain", "Accept", accept)
-		if got.status != 500 || !strings.Contains(got.body, want) || !strings.Contains(got.body, got.header.Get("X-Request-Id")) {
+		if got.status != 422 || !strings.Contains(got.body, want) || !strings.Contains(got.body, got.header.Get("X-Request-Id")) {
 			t.Errorf("answered %d\n%s\nwant %q", got.status, got.body, want)
 		}
 		if strings.Contains(got.body, "FOREIGN KEY") || got.header.Get("Location") != "" || len(got.header["Set-Cookie"]) != 0 {
@@ -123,11 +121,31 @@ func TestFullDiskTellsNobody(t *testing.T) {
 	}
 }
 
+func TestReadOnlyDatabase(t *testing.T) {
+	b := open(t)
+	b.exec("PRAGMA query_only = ON")
+	got := b.send("POST", "/record", "a", "Content-Type", "text/plain")
+	if got.status != http.StatusInternalServerError || !strings.Contains(got.body, "may only be read") {
+		t.Errorf("answered %d %s", got.status, got.body)
+	}
+}
+
+func TestDamagedDatabase(t *testing.T) {
+	b := open(t)
+	b.exec("PRAGMA writable_schema = ON")
+	b.exec("UPDATE sqlite_schema SET rootpage = 99 WHERE name = 'messages'")
+	b.exec("PRAGMA schema_version = 99") // so that the readers look at it anew
+	got := b.send("GET", "/", "")
+	if got.status != http.StatusInternalServerError || !strings.Contains(got.body, "damaged") {
+		t.Errorf("answered %d %s", got.status, got.body)
+	}
+}
+
 // TestBusyDatabase holds the lock from another process's place.
 func TestBusyDatabase(t *testing.T) {
 	b := open(t)
 	b.exec("PRAGMA busy_timeout = 50")
-	other, err := sql.Open("sqlite3", b.path+"?_txlock=immediate")
+	other, err := sql.Open(sql.Drivers()[0], b.path+"?_txlock=immediate")
 	if err != nil {
 		t.Fatal(err)
 	}

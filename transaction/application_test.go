@@ -55,11 +55,12 @@ func openDatabase(t *testing.T) dialect.Driver {
 
 // openStock opens SQLite as ent's documentation does.
 func openStock(t *testing.T) dialect.Driver {
-	driver, err := entsql.Open(dialect.SQLite, "file:"+filepath.Join(t.TempDir(), "test.db")+"?_fk=1&_journal_mode=WAL&_busy_timeout=5000")
+	file := "file:" + filepath.Join(t.TempDir(), "test.db")
+	db, err := sql.Open(sql.Drivers()[0], file+"?_fk=1&_journal_mode=WAL&_busy_timeout=5000") // the one that database imports
 	if err != nil {
 		t.Fatal(err)
 	}
-	return driver
+	return entsql.OpenDB(dialect.SQLite, db)
 }
 
 // open serves an application without the middleware.

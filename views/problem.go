@@ -6,7 +6,7 @@ import "net/http"
 type Problem struct {
 	Status int
 	Detail string // a sentence about what happened or what to do
-	ID     string // the request's, by which the log can be searched, where the fault is the server's
+	ID     string // the request's, where the log has more to say
 }
 
 // Text returns the sentence.
