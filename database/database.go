@@ -20,6 +20,10 @@
 // with it wait for that as well. So it should do nothing slow in between. One that keeps others waiting for 10 seconds is
 // rolled back ([ErrHeldTooLong]); who has waited 5 seconds for a turn is refused ([IsBusy]).
 //
+// A reading transaction keeps the write-ahead log, the second file beside the database, from being used anew. One that is
+// older than 10 seconds is ended, too, where that file has outgrown 64 MiB: it holds no more than that and what is written in
+// 10 seconds, however long somebody reads, or forgets to.
+//
 // What an error means for the request that met it is told by [IsBusy], [IsFull], [IsReadOnly], [IsCorrupt], [IsConstraint] and
 // [IsRepeatable]; nothing else about the driver needs to be known outside. That is github.com/mattn/go-sqlite3, or, where there
 // is no cgo, modernc.org/sqlite.

@@ -17,12 +17,13 @@ const (
 	maxGroupAge = 20 * time.Millisecond
 )
 
-// maxHold is how long a transaction may keep others from writing or from their commit.
+// maxHold is how long a transaction may be in the way of others: a writer of their turn or of their commit, a reader of a
+// write-ahead log that has outgrown.
 const maxHold = 10 * time.Second
 
-// ErrHeldTooLong is returned by the statements and the commit of a transaction that was rolled back because it had kept
-// others waiting for 10 seconds.
-var ErrHeldTooLong = errors.New("the transaction was rolled back: it kept other writers waiting for too long")
+// ErrHeldTooLong is returned by the statements and the commit of a transaction that was ended because it had been in the way
+// of others for 10 seconds. Rows that were still being read end early, so the commit of a reader tells, too.
+var ErrHeldTooLong = errors.New("the transaction was ended: it had been in the way of others for too long")
 
 // errShared marks the failure of a COMMIT that was made for several transactions, of which some may be innocent.
 var errShared = errors.New("the commit was shared")
@@ -41,7 +42,9 @@ type writer struct {
 	queue []chan struct{} // who waits for it, in order of arrival
 	alone int             // so many transactions shall commit by themselves
 
-	group *group // the open transaction; only who has the turn may look
+	// Only who has the turn may look at these.
+	group *group // the open transaction
+	log   wal
 }
 
 // group is transactions that share a COMMIT.
@@ -124,13 +127,6 @@ func (w *writer) another() bool {
 	return len(w.queue) > 0 && !w.group.full()
 }
 
-// contended reports whether somebody waits for who has the turn.
-func (w *writer) contended() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.queue) > 0 || w.group != nil && w.group.size > 0
-}
-
 // begin opens a group.
 func (w *writer) begin(ctx context.Context) error {
 	conn, err := take(ctx, w.pool)
@@ -160,6 +156,7 @@ func (w *writer) commit() {
 		}
 	}
 	w.end(err)
+	w.trim()
 }
 
 // end ends the group.
@@ -233,6 +230,14 @@ func (m *member) rollback() error {
 		m.writer.end(err)
 	}
 	return err
+}
+
+// hinders reports whether somebody waits for who has the turn.
+func (m *member) hinders() bool {
+	w := m.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.queue) > 0 || w.group != nil && w.group.size > 0
 }
 
 func (m *member) exec(statement string) error {

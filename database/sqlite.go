@@ -17,10 +17,11 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 )
 
+// busyTimeout is how long SQLite waits for a lock that a second process has (a backup, the sqlite3 command).
+const busyTimeout = 5 * time.Second
+
 // settings is what every connection begins with.
-const settings = `
-	-- A second process (a backup, the sqlite3 command) may hold the lock: wait for it, within reason.
-	PRAGMA busy_timeout = 5000;
+var settings = fmt.Sprintf("PRAGMA busy_timeout = %d;", busyTimeout.Milliseconds()) + `
 	-- Readers and the writer do not block each other.
 	PRAGMA journal_mode = WAL;
 	-- A commit is flushed before it returns. NORMAL would lose the last ones when the power fails.
@@ -32,7 +33,7 @@ const settings = `
 `
 
 // readerSettings makes a connection unable to write: SQLite has no read-only transactions.
-const readerSettings = settings + `PRAGMA query_only = ON;`
+var readerSettings = settings + `PRAGMA query_only = ON;`
 
 // maxWait bounds how long a transaction waits for a connection before it fails as busy.
 const maxWait = 5 * time.Second
@@ -63,7 +64,7 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 	if err := p.check(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %s", explain(path, err)), p.Close())
 	}
-	return &sqliteDriver{Conn: entsql.Conn{ExecQuerier: p}, pools: p, turns: &writer{pool: p.writer}}, nil
+	return &sqliteDriver{Conn: entsql.Conn{ExecQuerier: p}, pools: p, turns: &writer{pool: p.writer, log: wal{path: path + "-wal"}}}, nil
 }
 
 // pool returns the connections to the file at path, none of them opened yet.
@@ -148,7 +149,7 @@ func (d *sqliteDriver) Tx(ctx context.Context) (dialect.Tx, error) { return d.Be
 // level need not be looked at.
 func (d *sqliteDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (dialect.Tx, error) {
 	if options != nil && options.ReadOnly {
-		return newTx(ctx, &reader{pool: d.readers}, false), nil
+		return newTx(ctx, &reader{pool: d.readers, log: &d.turns.log}, false), nil
 	}
 	return newTx(ctx, &member{writer: d.turns}, true), nil
 }

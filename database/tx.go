@@ -30,7 +30,7 @@ type tx struct {
 	mu    sync.Mutex
 	conn  *sql.Conn   // nil until the first statement
 	rows  []*sql.Rows // to close at the end, whoever forgot to: an open one would hold the connection for ever
-	limit *time.Timer // until it has held the writer for too long
+	limit *time.Timer // until it may be in the way of others
 	over  error       // what every call returns since it has ended
 }
 
@@ -39,6 +39,7 @@ type part interface {
 	begin(context.Context) (*sql.Conn, error)
 	commit() error
 	rollback() error
+	hinders() bool // others
 }
 
 func newTx(ctx context.Context, part part, writing bool) dialect.Tx {
@@ -99,20 +100,20 @@ func (t *tx) prepare(ctx context.Context) (context.Context, error) {
 func (t *tx) start(ctx context.Context) (err error) {
 	defer t.trace.wait()()
 	t.conn, err = t.part.begin(ctx)
-	if err == nil && t.writing {
+	if err == nil {
 		t.limit = time.AfterFunc(maxHold, t.expire)
 	}
 	return err
 }
 
-// expire rolls back a transaction that others wait for.
+// expire rolls back a transaction that is in the way of others.
 func (t *tx) expire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.over != nil {
 		return
 	}
-	if !t.part.(*member).writer.contended() {
+	if !t.part.hinders() {
 		t.limit.Reset(maxHold)
 		return
 	}
@@ -143,9 +144,7 @@ func (t *tx) end(last func() error) error {
 	if t.conn == nil {
 		return nil
 	}
-	if t.limit != nil {
-		t.limit.Stop()
-	}
+	t.limit.Stop()
 	// Closing tells again what reading them told already. What counts from here on is the last statement alone: an error of
 	// anything else would make a commit look as if it had failed.
 	for _, rows := range t.rows {
@@ -158,6 +157,7 @@ func (t *tx) end(last func() error) error {
 type reader struct {
 	pool *sql.DB
 	conn *sql.Conn
+	log  *wal
 }
 
 func (r *reader) begin(ctx context.Context) (*sql.Conn, error) {
@@ -181,6 +181,9 @@ func (r *reader) rollback() error {
 	defer r.conn.Close() // gives it back
 	return undo(r.conn)
 }
+
+// hinders reports whether the log has outgrown, which cannot be emptied while somebody needs what it holds.
+func (r *reader) hinders() bool { return r.log.outgrown() }
 
 // take takes a connection out of the pool, for which it waits no longer than ctx and maxWait allow.
 func take(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {

@@ -29,6 +29,7 @@ func send(c echo.Context, status int, format format, view views.View) error {
 	var err error
 	switch format {
 	case html:
+		pageHeaders(c.Response().Header())
 		err = view.HTML(root(c)).Render(c.Request().Context(), &body)
 	case asJSON:
 		encoder := json.NewEncoder(&body)

@@ -121,6 +121,7 @@ func TestAccept(t *testing.T) {
 func TestPagesLoadOnlyWhatIsServed(t *testing.T) {
 	b := open(t)
 	page := b.send("GET", "/", "", "Accept", browser)
+	problem := b.send("GET", "/nowhere", "", "Accept", browser)
 	files := regexp.MustCompile(`(?:src|href)="\./(static/[^"]+)"`).FindAllStringSubmatch(page.body, -1)
 	if len(files) != 3 {
 		t.Fatalf("the page names %d files, want style sheet, script and icon", len(files))
@@ -131,12 +132,14 @@ func TestPagesLoadOnlyWhatIsServed(t *testing.T) {
 			t.Errorf("%s: %d %v", file[1], got.status, got.header)
 		}
 	}
-	policy := page.header.Get("Content-Security-Policy")
-	if policy == "" || strings.Contains(policy, "unsafe") || strings.Contains(page.body, "style=") {
-		t.Errorf("Content-Security-Policy %q", policy)
-	}
-	if page.header.Get("Referrer-Policy") != "same-origin" || page.header.Get("X-Frame-Options") != "DENY" {
-		t.Errorf("headers are missing: %v", page.header)
+	for _, page := range []answer{page, problem} {
+		policy := page.header.Get("Content-Security-Policy")
+		if policy == "" || strings.Contains(policy, "unsafe") || strings.Contains(page.body, "style=") {
+			t.Errorf("Content-Security-Policy %q", policy)
+		}
+		if page.header.Get("Referrer-Policy") != "same-origin" || page.header.Get("X-Frame-Options") != "DENY" {
+			t.Errorf("headers are missing: %v", page.header)
+		}
 	}
 }
 

@@ -92,7 +92,7 @@ func describe(err error) views.Problem {
 		return problem(http.StatusInternalServerError, "Nothing can be recorded here now: the database may only be read.")
 	case database.IsCorrupt(err):
 		return problem(http.StatusInternalServerError, "The database is damaged, and whoever runs this must look after it.")
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, database.ErrHeldTooLong):
 		return problem(http.StatusServiceUnavailable, "That took too long. Please try again.")
 	case errors.Is(err, context.Canceled):
 		return problem(statusClientClosed, "The request was cancelled.")

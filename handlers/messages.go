@@ -98,5 +98,5 @@ func (b book) keep(c echo.Context, value string) error {
 		return c.Redirect(http.StatusSeeOther, root(c))
 	}
 	c.Response().Header().Set(echo.HeaderLocation, fmt.Sprintf("%smessages/%d", root(c), recorded.ID))
-	return answer(c, http.StatusCreated, views.Recorded{Message: views.Message{Message: recorded, Zone: b.zone}})
+	return send(c, http.StatusCreated, format, views.Recorded{Message: views.Message{Message: recorded, Zone: b.zone}})
 }

@@ -57,19 +57,23 @@ func recoverPanic() echo.MiddlewareFunc {
 	})
 }
 
-// headers sets what every answer carries. A page may load nothing from elsewhere and run no script but ours; its
-// forms keep their Origin, which "no-referrer" would take from them.
+// headers sets what every answer carries.
 func headers(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-			"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "same-origin")
 		h.Set("Cache-Control", "no-cache")
 		return next(c)
 	}
+}
+
+// pageHeaders sets what every page carries besides. It may load nothing from elsewhere and run no script but ours; its
+// forms keep their Origin, which "no-referrer" would take from them.
+func pageHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
+		"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("X-Frame-Options", "DENY")
+	h.Set("Referrer-Policy", "same-origin")
 }
 
 // refuseCrossOrigin refuses what a page of another site sends: it shall not record by the hand of its visitors.

@@ -2,15 +2,19 @@ package transaction
 
 import (
 	"bytes"
-	"maps"
 	"net/http"
+	"slices"
 	"strconv"
+	"time"
 )
 
 // held is an http.ResponseWriter that keeps a response until the transaction has ended.
+//
+// Headers are the exception: nobody sees them before the status is written, so they are set where they belong, and only what
+// was there before is kept, to be put back if the response is dropped. To copy one map into another twice costs more.
 type held struct {
 	to         http.ResponseWriter
-	header     http.Header
+	before     []field
 	status     int // 0 until it is written
 	body       bytes.Buffer
 	max        int
@@ -19,14 +23,25 @@ type held struct {
 	streaming  bool // it holds nothing any more
 }
 
-// hold returns a writer that begins with the headers that to has so far.
-func hold(to http.ResponseWriter, max int, streams bool) *held {
-	return &held{to: to, header: to.Header().Clone(), max: max, streams: streams}
+// field is a header, with its values.
+type field struct {
+	name   string
+	values []string
 }
 
-// Header returns the headers of the held response.
+// hold returns a writer that begins with the headers that to has so far.
+func hold(to http.ResponseWriter, max int, streams bool) *held {
+	header := to.Header()
+	before := make([]field, 0, len(header))
+	for name, values := range header {
+		before = append(before, field{name, slices.Clone(values)})
+	}
+	return &held{to: to, before: before, max: max, streams: streams}
+}
+
+// Header returns the headers of the response.
 func (h *held) Header() http.Header {
-	return h.header
+	return h.to.Header()
 }
 
 // WriteHeader sets the status. One of 1xx is not the answer yet, and is not sent.
@@ -100,15 +115,14 @@ func (h *held) release() error {
 	if h.streaming {
 		return nil
 	}
-	if h.status != 0 && bodyAllowed(h.status) && h.header.Get("Content-Length") == "" {
-		h.header.Set("Content-Length", strconv.Itoa(h.body.Len()))
+	if h.status != 0 && bodyAllowed(h.status) && h.Header().Get("Content-Length") == "" {
+		h.Header().Set("Content-Length", strconv.Itoa(h.body.Len()))
 	}
 	return h.send()
 }
 
 // send lets go what is held.
 func (h *held) send() error {
-	h.sendHeaders()
 	if h.status == 0 {
 		return nil // net/http sends an empty 200
 	}
@@ -120,12 +134,25 @@ func (h *held) send() error {
 	return err
 }
 
-// sendHeaders gives the response the headers that were held.
-func (h *held) sendHeaders() {
-	header := h.to.Header()
+// sent reports whether the client has the beginning of the response.
+func (h *held) sent() bool {
+	return h.streaming && h.status != 0
+}
+
+// drop forgets the response, its headers included. One that has been sent in part is broken off, so that the client does not
+// take it for the whole.
+func (h *held) drop() {
+	if h.sent() {
+		if err := http.NewResponseController(h.to).SetWriteDeadline(time.Unix(1, 0)); err != nil {
+			panic(http.ErrAbortHandler) // a writer without deadlines knows no other way
+		}
+		return
+	}
+	header := h.Header()
 	clear(header)
-	maps.Copy(header, h.header)
-	h.header = header // for what is set from now on
+	for _, field := range h.before {
+		header[field.name] = field.values
+	}
 }
 
 // bodyAllowed reports whether a response with the status may have a body (RFC 9110, section 6.4.1).

@@ -50,6 +50,7 @@ func (r *request) serve(handle func(*attempt) error) error {
 		a := r.newAttempt()
 		err := a.run(handle)
 		if r.again(a, err) && sleep(r.http.Context(), rand.N(pause)) {
+			a.held.drop()
 			continue
 		}
 		err = a.answer(err)
@@ -148,6 +149,7 @@ func (a *attempt) run(handle func(*attempt) error) error {
 		if err := a.rollback(errPanic); err != errPanic {
 			a.request.config.log.ErrorContext(a.http.Context(), "transaction", "error", err)
 		}
+		a.held.drop()
 		a.runHooks()
 	}()
 	err := a.call(handle)
@@ -238,8 +240,8 @@ func (a *attempt) answer(err error) error {
 			return errors.Join(err, releaseErr)
 		}
 		return err
-	case a.tx == nil, outcome == Committed:
-		a.held.sendHeaders() // no transaction was lost: Echo's Allow, say, stays
+	case a.held.sent(), a.tx != nil && outcome != Committed:
+		a.held.drop() // of a request that has lost no transaction the headers stay: Echo's Allow, say
 	}
 	return a.request.asUnavailable(err)
 }

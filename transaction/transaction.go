@@ -25,7 +25,7 @@
 // that the handler itself has written; a request that began nothing is answered as it would be without the middleware.
 //
 // A reading request (GET, HEAD, OPTIONS) sees one snapshot. It ends before a response of ordinary size leaves, so that a
-// slow client holds no connection; a larger one streams.
+// slow client holds no connection; a larger one streams, and is broken off if it fails.
 //
 // After the end, the request's client fails with [sql.ErrTxDone]: it writes nothing.
 //

@@ -318,6 +318,31 @@ func TestReadingRequestStreamsWhatIsTooLargeToHold(t *testing.T) {
 	}
 }
 
+// TestStreamThatFailsIsBrokenOff has the beginning leave before it is known that there will be no end. The client must not
+// take what it got for the whole.
+func TestStreamThatFailsIsBrokenOff(t *testing.T) {
+	app := start(t)
+	for path, end := range map[string]func() error{
+		"/error": func() error { return errors.New("no more") },
+		"/panic": func() error { panic("no more") },
+	} {
+		app.GET(path, func(c echo.Context) error {
+			if _, err := c.Response().Write(make([]byte, 2<<20)); err != nil {
+				return err
+			}
+			return end()
+		})
+		response, err := http.Get(app.url + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := io.Copy(io.Discard, response.Body); err == nil {
+			t.Errorf("%s: %d bytes arrived as if they were all", path, n)
+		}
+		response.Body.Close()
+	}
+}
+
 func TestWritingRequestFailsWithAResponseTooLargeToHold(t *testing.T) {
 	app := start(t)
 	app.POST("/", func(c echo.Context) error {

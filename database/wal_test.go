@@ -1,0 +1,118 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	entsql "entgo.io/ent/dialect/sql"
+)
+
+// write commits a value of so many bytes.
+func write(t *testing.T, driver *sqliteDriver, size int) {
+	t.Helper()
+	tx, err := driver.Tx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Exec(t.Context(), "INSERT INTO note VALUES (zeroblob(?) || randomblob(8))", []any{size}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logSize returns the size of the write-ahead log, in bytes.
+func logSize(t *testing.T, w *writer) int64 {
+	t.Helper()
+	info, err := os.Stat(w.log.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
+// TestIdleReaderDoesNotKeepTheLog has a reader that does nothing, while others write more than the log is to hold.
+func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
+	driver, w := openGroup(t)
+	write(t, driver, 1)
+	begun, err := driver.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle := begun.(*tx)
+	var rows entsql.Rows
+	if err := idle.Query(t.Context(), "SELECT value FROM note", []any{}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	idle.expire() // as it does every maxHold
+	if idle.over != nil {
+		t.Fatalf("it was ended, and was in nobody's way: %v", idle.over)
+	}
+	for range maxLog>>20 + 1 {
+		write(t, driver, 1<<20)
+	}
+	if size := logSize(t, w); size < maxLog {
+		t.Fatalf("the log has %d bytes, fewer than what the reader keeps", size)
+	}
+	idle.expire()
+	if rows.Next() {
+		t.Error("it still reads")
+	}
+	if err := idle.Commit(); !errors.Is(err, ErrHeldTooLong) {
+		t.Errorf("it was told %v", err)
+	}
+	w.log.tried = time.Time{}
+	write(t, driver, 1)
+	if size := logSize(t, w); size != 0 {
+		t.Errorf("the log still has %d bytes", size)
+	}
+}
+
+// TestReadersByTurnsDoNotKeepTheLog has somebody read at any moment, so that SQLite by itself never gets to begin the log
+// anew.
+func TestReadersByTurnsDoNotKeepTheLog(t *testing.T) {
+	driver, w := openGroup(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	defer cancel()
+	for range 4 {
+		readers.Go(func() {
+			for ctx.Err() == nil {
+				tx, err := driver.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				var rows entsql.Rows
+				if err := tx.Query(t.Context(), "SELECT count(*) FROM note", []any{}, &rows); err != nil {
+					t.Error(err)
+					return
+				}
+				time.Sleep(5 * time.Millisecond) // it is a page that is being made
+				if err := tx.Commit(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	var most int64
+	for range 2 * maxLog >> 20 {
+		write(t, driver, 1<<20)
+		most = max(most, logSize(t, w))
+	}
+	if most < maxLog {
+		t.Fatalf("the log had %d bytes at most: the readers have not kept it", most)
+	}
+	for limit := time.Now().Add(10 * time.Second); logSize(t, w) > maxLog; write(t, driver, 1) {
+		if time.Now().After(limit) {
+			t.Fatalf("the log still has %d bytes", logSize(t, w))
+		}
+	}
+}
