@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -32,7 +31,6 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 	acknowledged := map[string]bool{}
 	for round := range rounds {
 		s := serveIn(t, folder, "--listen=127.0.0.1:0", "--log=json")
-		go func() { _, _ = io.Copy(io.Discard, s.stderr) }() // or the log would block the server
 		s.recordUntilKilled(round, 1+rand.IntN(300), acknowledged)
 		checkBook(t, filepath.Join(folder, "daybook.db"), acknowledged)
 	}
@@ -70,6 +68,7 @@ func (s *server) recordUntilKilled(round, enough int, acknowledged map[string]bo
 		})
 	}
 	clients.Wait()
+	<-s.log
 	_ = s.command.Wait() // killed
 	http.DefaultClient.CloseIdleConnections()
 }
@@ -149,4 +148,87 @@ func TestFlushComesBeforeTheAnswer(t *testing.T) {
 			flushed = false
 		}
 	}
+}
+
+// TestFullFileSystem records until nothing fits any more, makes room, and records again.
+func TestFullFileSystem(t *testing.T) {
+	folder := t.TempDir()
+	mount := func(options string) error {
+		return exec.Command("mount", "-t", "tmpfs", "-o", options, "tmpfs", folder).Run()
+	}
+	if err := mount("size=3m"); err != nil {
+		t.Skipf("a small file system cannot be mounted here, for which one has to be root on Linux: %v", err)
+	}
+	defer func() {
+		if err := exec.Command("umount", folder).Run(); err != nil {
+			t.Error(err)
+		}
+	}()
+	s := serveIn(t, folder, "--listen=127.0.0.1:0")
+	var mu sync.Mutex
+	acknowledged, refused := map[string]bool{}, 0
+	var clients sync.WaitGroup
+	for client := range 8 {
+		clients.Go(func() {
+			for i := range 20 {
+				value := fmt.Sprint(client, " ", i, strings.Repeat(".", 60_000))
+				status, body := s.post(value)
+				mu.Lock()
+				switch status {
+				case http.StatusCreated:
+					acknowledged[value] = true
+				case http.StatusInsufficientStorage:
+					refused++
+				default:
+					t.Errorf("answered %d %s", status, body)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	clients.Wait()
+	if len(acknowledged) == 0 || refused == 0 {
+		t.Fatalf("%d were recorded, %d refused", len(acknowledged), refused)
+	}
+	if err := mount("remount,size=30m"); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := s.post("again"); status != http.StatusCreated {
+		t.Errorf("with room again, it answered %d %s", status, body)
+	}
+	acknowledged["again"] = true
+	s.stop(syscall.SIGTERM)
+	checkBook(t, filepath.Join(folder, "daybook.db"), acknowledged)
+}
+
+// TestTwoServersOnOneFile has two processes record in one database at once. Each waits for the other, and nobody is refused.
+func TestTwoServersOnOneFile(t *testing.T) {
+	folder := t.TempDir()
+	acknowledged := map[string]bool{}
+	var mu sync.Mutex
+	var clients sync.WaitGroup
+	servers := [2]*server{}
+	for i := range servers {
+		servers[i] = serveIn(t, folder, "--listen=127.0.0.1:0")
+		for client := range 8 {
+			clients.Go(func() {
+				for n := range 200 {
+					value := fmt.Sprint(i, " ", client, " ", n)
+					begun := time.Now()
+					if status, body := servers[i].post(value); status != http.StatusCreated {
+						t.Errorf("after %s, answered %d %s", time.Since(begun), status, body)
+						return
+					}
+					mu.Lock()
+					acknowledged[value] = true
+					mu.Unlock()
+				}
+			})
+		}
+	}
+	clients.Wait()
+	for _, s := range servers {
+		s.stop(syscall.SIGTERM)
+	}
+	checkBook(t, filepath.Join(folder, "daybook.db"), acknowledged)
 }

@@ -55,8 +55,8 @@ type server struct {
 	t       *testing.T
 	command *exec.Cmd
 	url     string
-	hint    string // the line that says what to try
-	stderr  *bufio.Reader
+	hint    string      // the line that says what to try
+	log     chan string // what came after that, when it has ended
 }
 
 // serveIn starts a server in the folder and waits until it says where it is.
@@ -83,28 +83,34 @@ func serveCommand(t *testing.T, command *exec.Cmd) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &server{t, command, strings.TrimPrefix(strings.TrimSpace(greeting), "Daybook is at "), hint, stderr}
+	s := &server{t, command, strings.TrimPrefix(strings.TrimSpace(greeting), "Daybook is at "), hint, make(chan string, 1)}
+	go func() { // or the log would block the server
+		log, err := io.ReadAll(stderr)
+		if err != nil {
+			t.Error(err)
+		}
+		s.log <- string(log)
+	}()
+	return s
 }
 
-// stop sends the signal and waits for the process to end well.
-func (s *server) stop(signal os.Signal) {
+// stop sends the signal, waits for the process to end well, and returns what it has logged.
+func (s *server) stop(signal os.Signal) (log string) {
 	s.t.Helper()
 	http.DefaultClient.CloseIdleConnections()
 	if err := s.command.Process.Signal(signal); err != nil {
 		s.t.Fatal(err)
 	}
-	s.wait()
+	return s.wait()
 }
 
-func (s *server) wait() {
+func (s *server) wait() (log string) {
 	s.t.Helper()
-	rest, err := io.ReadAll(s.stderr)
-	if err != nil {
-		s.t.Error(err)
-	}
+	log = <-s.log
 	if err := s.command.Wait(); err != nil {
-		s.t.Errorf("it ended with %v:\n%s", err, rest)
+		s.t.Errorf("it ended with %v:\n%s", err, log)
 	}
+	return log
 }
 
 func (s *server) post(value string) (status int, body string) {
@@ -261,6 +267,7 @@ func TestServeOnASocket(t *testing.T) {
 		if err := s.command.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
+		<-s.log
 		_ = s.command.Wait() // killed
 	}
 }
@@ -374,19 +381,9 @@ func TestOpenListensEverywhere(t *testing.T) {
 	if status, _ := s.post("hello"); status != 201 {
 		t.Errorf("answered %d", status)
 	}
-	http.DefaultClient.CloseIdleConnections()
-	if err := s.command.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	log, err := io.ReadAll(s.stderr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.command.Wait(); err != nil {
-		t.Error(err)
-	}
+	log := s.stop(syscall.SIGTERM)
 	for _, want := range []string{`{"time":`, `"uri":"/record","status":201`, "INSERT INTO `messages`", ": committed"} {
-		if !strings.Contains(string(log), want) {
+		if !strings.Contains(log, want) {
 			t.Errorf("the log has no %s:\n%s", want, log)
 		}
 	}
