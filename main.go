@@ -37,6 +37,10 @@ const (
 // grace is how long the requests that are running when the server is told to stop may take to finish.
 const grace = 20 * time.Second
 
+// garbage is how much the heap may grow before it is collected, in percent of what is in use. That is little, a few megabytes,
+// and a busy server allocates as much every 20 ms: by Go's default of 100 it spends a tenth of its time on collecting.
+const garbage = 400
+
 // commandLine is what can be said to daybook. Each flag has an environment variable, too: DAYBOOK_ and its name.
 type commandLine struct {
 	Listen     string `default:"127.0.0.1:8080" help:"Address to listen on: host:port, or unix:/path/to.sock."`
@@ -81,6 +85,9 @@ type serve struct{}
 
 // Run serves until the process is told to stop, by SIGINT or SIGTERM, and what then runs has finished.
 func (serve) Run(line *commandLine) (err error) {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	listener, err := listen(line.Listen, line.Open)

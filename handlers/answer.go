@@ -1,12 +1,12 @@
 package handlers
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 
+	"github.com/a-h/templ"
 	"github.com/labstack/echo/v4"
 
 	"daybook/static"
@@ -24,15 +24,16 @@ func answer(c echo.Context, status int, view views.View) error {
 
 // send renders the view, whole, and only then begins to answer.
 func send(c echo.Context, status int, format format, view views.View) error {
-	var body bytes.Buffer
+	body := templ.GetBuffer() // used again: to grow a new one to a page's size costs more than a short page
+	defer templ.ReleaseBuffer(body)
 	contentType := format.mediaType
 	var err error
 	switch format {
 	case html:
 		pageHeaders(c.Response().Header())
-		err = view.HTML(root(c)).Render(c.Request().Context(), &body)
+		err = view.HTML(root(c)).Render(c.Request().Context(), body)
 	case asJSON:
-		encoder := json.NewEncoder(&body)
+		encoder := json.NewEncoder(body)
 		encoder.SetEscapeHTML(false)
 		err = encoder.Encode(view.JSON())
 		if status >= http.StatusBadRequest {

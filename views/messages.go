@@ -40,7 +40,7 @@ func sameDay(a, b time.Time) bool {
 
 // Text returns a line for each message, the newest last, where the prompt is.
 func (v Messages) Text() []byte {
-	var text []byte
+	text := make([]byte, 0, 128*len(v.Messages))
 	for _, m := range slices.Backward(v.Messages) {
 		text = appendLine(text, m)
 	}
