@@ -17,10 +17,6 @@ const (
 	maxGroupAge = 20 * time.Millisecond
 )
 
-// maxHold is how long a transaction may be in the way of others: a writer of their turn or of their commit, a reader of a
-// write-ahead log that has outgrown.
-const maxHold = 10 * time.Second
-
 // ErrHeldTooLong is returned by the statements and the commit of a transaction that was ended because it had been in the way
 // of others for 10 seconds. Rows that were still being read end early, so the commit of a reader tells, too.
 var ErrHeldTooLong = errors.New("the transaction was ended: it had been in the way of others for too long")
@@ -35,7 +31,7 @@ var errShared = errors.New("the commit was shared")
 // waiting for a turn any more, commits for all; only then is each told. Alone, a transaction needs no savepoint, commits at
 // once and pays nothing. (DeWitt et al., Implementation Techniques for Main Memory Database Systems, 1984, have the idea.)
 type writer struct {
-	pool *sql.DB // of one connection
+	pool *pool // of one connection
 
 	mu    sync.Mutex
 	taken bool            // somebody has the turn
@@ -129,13 +125,13 @@ func (w *writer) another() bool {
 
 // begin opens a group.
 func (w *writer) begin(ctx context.Context) error {
-	conn, err := take(ctx, w.pool)
+	conn, err := w.pool.take(ctx)
 	if err != nil {
 		return err
 	}
 	// IMMEDIATE: one that read first and then asked to write would be refused if another process wrote in between.
 	if _, err := conn.ExecContext(context.WithoutCancel(ctx), "BEGIN IMMEDIATE"); err != nil {
-		return errors.Join(err, conn.Close())
+		return errors.Join(err, w.pool.undo(conn))
 	}
 	w.group = &group{conn: conn, begun: time.Now(), over: make(chan struct{})}
 	return nil
@@ -145,9 +141,11 @@ func (w *writer) begin(ctx context.Context) error {
 func (w *writer) commit() {
 	g := w.group
 	_, err := g.conn.ExecContext(context.Background(), "COMMIT")
-	if err != nil {
+	if err == nil {
+		w.pool.give(g.conn)
+	} else {
 		// A deferred constraint or a full disk leaves the transaction open.
-		err = errors.Join(err, undo(g.conn))
+		err = errors.Join(err, w.pool.undo(g.conn))
 		if g.size > 1 {
 			err = fmt.Errorf("%w by %d transactions: %w", errShared, g.size, err)
 			w.mu.Lock()
@@ -159,12 +157,11 @@ func (w *writer) commit() {
 	w.trim()
 }
 
-// end ends the group.
+// end ends the group, whose connection has been given back.
 func (w *writer) end(err error) {
 	g := w.group
 	w.group = nil
 	g.err = err
-	_ = g.conn.Close() // gives it back
 	close(g.over)
 }
 
@@ -215,18 +212,18 @@ func (m *member) commit() error {
 func (m *member) rollback() error {
 	defer m.writer.pass()
 	if err := alive(m.group.conn); err != nil {
-		m.writer.end(err) // SQLite has undone all of it
+		m.writer.end(errors.Join(err, m.writer.pool.undo(m.group.conn))) // SQLite has undone all of it
 		return nil
 	}
 	if m.first {
-		err := undo(m.group.conn)
+		err := m.writer.pool.undo(m.group.conn)
 		m.writer.end(err)
 		return err
 	}
 	err := m.exec("ROLLBACK TO member; RELEASE member")
 	if err != nil {
 		// It cannot go alone, so all of it goes.
-		err = errors.Join(err, undo(m.group.conn))
+		err = errors.Join(err, m.writer.pool.undo(m.group.conn))
 		m.writer.end(err)
 	}
 	return err

@@ -6,7 +6,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -35,20 +34,18 @@ var settings = fmt.Sprintf("PRAGMA busy_timeout = %d;", busyTimeout.Milliseconds
 // readerSettings makes a connection unable to write: SQLite has no read-only transactions.
 var readerSettings = settings + `PRAGMA query_only = ON;`
 
-// maxWait bounds how long a transaction waits for a connection before it fails as busy.
-const maxWait = 5 * time.Second
-
 // sqliteDriver is an ent driver over two pools on one file.
 type sqliteDriver struct {
 	entsql.Conn // ent's Exec and Query, by way of the pools
 	pools
 	turns *writer
+	watch *watch
 }
 
 // pools sends each statement to the connections that may run it.
 type pools struct {
-	writer  *sql.DB // one connection: SQLite has one writer, and here it is known who is next
-	readers *sql.DB
+	writer  *pool // of one connection: SQLite has one writer, and here it is known who is next
+	readers *pool
 }
 
 func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
@@ -57,23 +54,19 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
 	p := pools{
-		writer: pool(path, settings, 1),
+		writer: newPool(path, settings, 1),
 		// More readers than cores would only take turns; a few more than one let a slow reader pass.
-		readers: pool(path, readerSettings, max(4, runtime.NumCPU())),
+		readers: newPool(path, readerSettings, max(4, runtime.NumCPU())),
 	}
 	if err := p.check(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %s", explain(path, err)), p.Close())
 	}
-	return &sqliteDriver{Conn: entsql.Conn{ExecQuerier: p}, pools: p, turns: &writer{pool: p.writer, log: wal{path: path + "-wal"}}}, nil
-}
-
-// pool returns the connections to the file at path, none of them opened yet.
-func pool(path, settings string, size int) *sql.DB {
-	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: engineOptions}
-	db := sql.OpenDB(connector{name: name.String(), settings: settings})
-	db.SetMaxOpenConns(size)
-	db.SetMaxIdleConns(size) // opening one again would cost more than keeping it
-	return db
+	return &sqliteDriver{
+		Conn:  entsql.Conn{ExecQuerier: p},
+		pools: p,
+		turns: &writer{pool: p.writer, log: wal{path: path + "-wal"}},
+		watch: &watch{open: map[*tx]time.Time{}},
+	}, nil
 }
 
 // connector gives database/sql connections with settings of their own, without a name registered for all.
@@ -96,17 +89,17 @@ func (c connector) Driver() driver.Driver { return engine }
 // check opens the first connections, and with them the file, and makes sure that it can be written.
 func (p pools) check(ctx context.Context) error {
 	var mode string
-	if err := p.writer.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+	if err := p.writer.db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
 		return err
 	}
 	if mode != "wal" {
 		return fmt.Errorf("its file system does not support SQLite's write-ahead log (journal mode %s)", mode)
 	}
 	// SQLite opens a file that it may not write, begins IMMEDIATE there even, and says so only to the first statement.
-	if _, err := p.writer.ExecContext(ctx, "BEGIN IMMEDIATE; CREATE TABLE daybook_probe (a); ROLLBACK"); err != nil && !IsBusy(err) {
+	if _, err := p.writer.db.ExecContext(ctx, "BEGIN IMMEDIATE; CREATE TABLE daybook_probe (a); ROLLBACK"); err != nil && !IsBusy(err) {
 		return err
 	}
-	return p.readers.PingContext(ctx)
+	return p.readers.db.PingContext(ctx)
 }
 
 // Close closes the connections. The last one copies the write-ahead log into the database, and removes it.
@@ -116,27 +109,34 @@ func (p pools) Close() error {
 
 // ExecContext runs a statement outside of a transaction. It may write, so it is the writer's.
 func (p pools) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	conn, err := take(ctx, p.writer)
+	conn, err := p.writer.take(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer p.writer.drop(conn)
 	return conn.ExecContext(ctx, query, args...)
 }
 
 // QueryContext runs a statement outside of a transaction. All that is not plainly a SELECT (INSERT … RETURNING,
 // WITH … DELETE, a PRAGMA) may write and is the writer's.
 func (p pools) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	pool := p.writer
 	if len(query) >= 6 && strings.EqualFold(query[:6], "SELECT") {
-		return p.readers.QueryContext(ctx, query, args...)
+		pool = p.readers
 	}
-	conn, err := take(ctx, p.writer)
+	conn, err := pool.take(ctx)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := conn.QueryContext(ctx, query, args...)
-	go conn.Close() // waits until the rows are closed, and then gives the connection back
+	go pool.drop(conn) // waits until the rows are closed
 	return rows, err
+}
+
+// Close closes the database.
+func (d *sqliteDriver) Close() error {
+	d.watch.stop()
+	return d.pools.Close()
 }
 
 // Dialect tells ent which SQL to write.
@@ -148,10 +148,14 @@ func (d *sqliteDriver) Tx(ctx context.Context) (dialect.Tx, error) { return d.Be
 // BeginTx returns a transaction that begins with its first statement. Each is serializable, so the isolation
 // level need not be looked at.
 func (d *sqliteDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (dialect.Tx, error) {
+	t := &tx{watch: d.watch, trace: traceOf(ctx)}
+	t.Conn = entsql.Conn{ExecQuerier: t}
 	if options != nil && options.ReadOnly {
-		return newTx(ctx, &reader{pool: d.readers, log: &d.turns.log}, false), nil
+		t.part = &reader{pool: d.readers, log: &d.turns.log}
+		return t, nil
 	}
-	return newTx(ctx, &member{writer: d.turns}, true), nil
+	t.part, t.writing = &member{writer: d.turns}, true
+	return t, nil
 }
 
 // explain says what is wrong with the file at path, in words for whoever named it.

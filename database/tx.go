@@ -3,13 +3,10 @@ package database
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
-	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 )
 
@@ -26,12 +23,12 @@ type tx struct {
 	part    part
 	writing bool
 	trace   *trace
+	watch   *watch
 
-	mu    sync.Mutex
-	conn  *sql.Conn   // nil until the first statement
-	rows  []*sql.Rows // to close at the end, whoever forgot to: an open one would hold the connection for ever
-	limit *time.Timer // until it may be in the way of others
-	over  error       // what every call returns since it has ended
+	mu   sync.Mutex
+	conn *sql.Conn   // nil until the first statement
+	rows []*sql.Rows // to close at the end, whoever forgot to: an open one would hold the connection for ever
+	over error       // what every call returns since it has ended
 }
 
 // part is how a transaction begins and ends on its connection: as a reader, or as a member of a group of writers.
@@ -40,12 +37,6 @@ type part interface {
 	commit() error
 	rollback() error
 	hinders() bool // others
-}
-
-func newTx(ctx context.Context, part part, writing bool) dialect.Tx {
-	t := &tx{part: part, writing: writing, trace: traceOf(ctx)}
-	t.Conn = entsql.Conn{ExecQuerier: t}
-	return t
 }
 
 // ExecContext runs a statement that returns no rows.
@@ -101,20 +92,19 @@ func (t *tx) start(ctx context.Context) (err error) {
 	defer t.trace.wait()()
 	t.conn, err = t.part.begin(ctx)
 	if err == nil {
-		t.limit = time.AfterFunc(maxHold, t.expire)
+		t.watch.add(t)
 	}
 	return err
 }
 
-// expire rolls back a transaction that is in the way of others.
+// expire rolls back a transaction that is in the way of others. One of which a statement is running, or that is being ended,
+// is left alone: it is looked at again.
 func (t *tx) expire() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.over != nil {
+	if !t.mu.TryLock() {
 		return
 	}
-	if !t.part.hinders() {
-		t.limit.Reset(maxHold)
+	defer t.mu.Unlock()
+	if t.over != nil || !t.part.hinders() {
 		return
 	}
 	_ = t.end(t.part.rollback) // what its owner has to know is that it was too long
@@ -144,7 +134,7 @@ func (t *tx) end(last func() error) error {
 	if t.conn == nil {
 		return nil
 	}
-	t.limit.Stop()
+	t.watch.remove(t)
 	// Closing tells again what reading them told already. What counts from here on is the last statement alone: an error of
 	// anything else would make a commit look as if it had failed.
 	for _, rows := range t.rows {
@@ -155,18 +145,18 @@ func (t *tx) end(last func() error) error {
 
 // reader is a transaction on a connection of its own, which reads only.
 type reader struct {
-	pool *sql.DB
+	pool *pool
 	conn *sql.Conn
 	log  *wal
 }
 
 func (r *reader) begin(ctx context.Context) (*sql.Conn, error) {
-	conn, err := take(ctx, r.pool)
+	conn, err := r.pool.take(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
-		return nil, errors.Join(err, undo(conn), conn.Close())
+		return nil, errors.Join(err, r.pool.undo(conn))
 	}
 	r.conn = conn
 	return conn, nil
@@ -178,23 +168,11 @@ func (r *reader) commit() error {
 }
 
 func (r *reader) rollback() error {
-	defer r.conn.Close() // gives it back
-	return undo(r.conn)
+	return r.pool.undo(r.conn)
 }
 
 // hinders reports whether the log has outgrown, which cannot be emptied while somebody needs what it holds.
 func (r *reader) hinders() bool { return r.log.outgrown() }
-
-// take takes a connection out of the pool, for which it waits no longer than ctx and maxWait allow.
-func take(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {
-	waiting, cancel := context.WithTimeoutCause(ctx, maxWait, errBusy)
-	defer cancel()
-	conn, err := pool.Conn(waiting)
-	if err != nil && ctx.Err() == nil && waiting.Err() != nil {
-		return nil, context.Cause(waiting)
-	}
-	return conn, err
-}
 
 // alive asks the connection itself whether its transaction is still open.
 func alive(conn *sql.Conn) error {
@@ -205,18 +183,4 @@ func alive(conn *sql.Conn) error {
 		}
 		return err
 	})
-}
-
-// undo leaves the connection without a transaction, or leaves the pool without the connection. Whoever asks for it may be
-// gone; the end is owed to the next one on this connection.
-func undo(conn *sql.Conn) error {
-	if err := alive(conn); errors.Is(err, ErrRolledBack) {
-		return nil
-	}
-	_, err := conn.ExecContext(context.Background(), "ROLLBACK")
-	if err == nil {
-		return nil
-	}
-	discard := conn.Raw(func(any) error { return driver.ErrBadConn })
-	return fmt.Errorf("roll back: %w", errors.Join(err, discard))
 }

@@ -1,0 +1,120 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"net/url"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+)
+
+// maxWait bounds how long a transaction waits for a connection or for its turn before it fails as busy.
+const maxWait = 5 * time.Second
+
+// pool is connections to one file that stay open. database/sql has such a pool, but a bounded wait costs a context and a
+// timer there, also for whoever needs not wait; and a timer that is set wakes up the thread that waits for the network, which
+// takes as long as the rest of a short transaction.
+type pool struct {
+	db     *sql.DB
+	free   chan *sql.Conn // nil is one that is to be opened
+	closed atomic.Bool
+}
+
+// newPool returns a pool for the file at path, with no connection opened yet.
+func newPool(path, settings string, size int) *pool {
+	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: engineOptions}
+	p := &pool{db: sql.OpenDB(connector{name: name.String(), settings: settings}), free: make(chan *sql.Conn, size)}
+	p.db.SetMaxIdleConns(size)
+	for range size {
+		p.free <- nil
+	}
+	return p
+}
+
+// take takes a connection out of the pool, for which it waits no longer than ctx and maxWait allow.
+func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
+	select {
+	case conn := <-p.free:
+		return p.opened(ctx, conn)
+	default:
+	}
+	limit := time.NewTimer(maxWait)
+	defer limit.Stop()
+	select {
+	case conn := <-p.free:
+		return p.opened(ctx, conn)
+	case <-limit.C:
+		return nil, errBusy
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// opened opens the connection if it is to be opened.
+func (p *pool) opened(ctx context.Context, conn *sql.Conn) (_ *sql.Conn, err error) {
+	if conn != nil {
+		return conn, nil
+	}
+	if conn, err = p.db.Conn(ctx); err != nil {
+		p.free <- nil
+	}
+	return conn, err
+}
+
+// give gives a connection back that has no transaction.
+func (p *pool) give(conn *sql.Conn) {
+	p.free <- conn
+	if p.closed.Load() {
+		_ = p.drain() // closing a database that is still in use is not this transaction's error
+	}
+}
+
+// undo gives a connection back whose transaction, if it still has one, is rolled back. Whoever asks for it may be gone; the
+// end is owed to the next one on this connection.
+func (p *pool) undo(conn *sql.Conn) error {
+	if errors.Is(alive(conn), ErrRolledBack) {
+		p.give(conn)
+		return nil
+	}
+	_, err := conn.ExecContext(context.Background(), "ROLLBACK")
+	if err == nil {
+		p.give(conn)
+		return nil
+	}
+	err = errors.Join(err, conn.Raw(func(any) error { return driver.ErrBadConn })) // so that it is not used again
+	p.drop(conn)
+	return fmt.Errorf("roll back: %w", err)
+}
+
+// drop gives a connection back for database/sql to look after, which closes a broken one. It waits until rows that are being
+// read from it are closed.
+func (p *pool) drop(conn *sql.Conn) {
+	_ = conn.Close() // that it is closed already is all that can be said
+	p.free <- nil
+}
+
+// drain closes the connections that are not in use.
+func (p *pool) drain() error {
+	var errs []error
+	for range cap(p.free) {
+		select {
+		case conn := <-p.free:
+			if conn != nil {
+				errs = append(errs, conn.Close())
+			}
+			p.free <- nil
+		default:
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes the connections, those in use when they are given back.
+func (p *pool) Close() error {
+	p.closed.Store(true)
+	return errors.Join(p.drain(), p.db.Close())
+}
