@@ -85,9 +85,7 @@ type serve struct{}
 
 // Run serves until the process is told to stop, by SIGINT or SIGTERM, and what then runs has finished.
 func (serve) Run(line *commandLine) (err error) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(garbage)
-	}
+	tune()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	listener, err := listen(line.Listen, line.Open)
@@ -114,6 +112,17 @@ func (serve) Run(line *commandLine) (err error) {
 		stop() // a second signal ends the process at once
 	}
 	return shutDown(server)
+}
+
+// tune sets Go's runtime up for what this program does all day, unless the environment says otherwise.
+func tune() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		// One more than there are cores: one is mostly waiting for the disk, and when it is back, everybody waits for it.
+		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
+	}
 }
 
 func (l *commandLine) logger() *slog.Logger {

@@ -3,14 +3,17 @@ package database_test
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -319,6 +322,56 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
+// TestScriptThatFailsBeforeItsCommit leaves the writer's connection in a transaction, in which nobody else must write.
+func TestScriptThatFailsBeforeItsCommit(t *testing.T) {
+	driver, _ := open(t)
+	exec(t, driver, insert, "a")
+	const script = "BEGIN; INSERT INTO note (value) VALUES ('b'); INSERT INTO note (value) VALUES ('a'); COMMIT"
+	if err := driver.Exec(t.Context(), script, []any{}, nil); err == nil {
+		t.Fatal("the conflict was not noticed")
+	}
+	exec(t, driver, insert, "c")
+	tx := begin(t, driver, false)
+	exec(t, tx, insert, "d")
+	commit(t, tx)
+	if n := number(t, driver, "SELECT count(*) FROM note WHERE value IN ('a', 'c', 'd')"); n != 3 {
+		t.Errorf("%d of 3 rows are there", n)
+	}
+	if n := number(t, driver, "SELECT count(*) FROM note WHERE value = 'b'"); n != 0 {
+		t.Error("the failed script has left a row")
+	}
+}
+
+// panicking is a value of the application's that does not get as far as the database.
+type panicking struct{}
+
+func (panicking) Value() (driver.Value, error) { panic("no value") }
+
+func TestValueThatPanicsHoldsNoConnection(t *testing.T) {
+	driver, _ := open(t)
+	panics := func(on dialect.ExecQuerier, query string) {
+		t.Helper()
+		defer func() {
+			if recover() == nil {
+				t.Error("it did not panic")
+			}
+		}()
+		_ = on.Query(t.Context(), query, []any{panicking{}}, &entsql.Rows{})
+	}
+	for range 20 { // more than there are connections
+		for _, readOnly := range []bool{false, true} {
+			tx := begin(t, driver, readOnly)
+			number(t, tx, "SELECT count(*) FROM note")
+			panics(tx, "SELECT ?")
+			if err := tx.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		panics(driver, "SELECT ?")
+		panics(driver, "INSERT INTO note (value) VALUES (?) RETURNING value")
+	}
+}
+
 func TestWaitForTheWriterIsTheRequestsToGiveUp(t *testing.T) {
 	driver, _ := open(t)
 	holder := begin(t, driver, false)
@@ -357,6 +410,28 @@ func TestWaitForTheWriterIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 	commit(t, holder)
+}
+
+// TestWaitForAReaderIsBounded has all readers taken by transactions, one of which reads outside of itself as well.
+func TestWaitForAReaderIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		driver, _ := open(t)
+		var taken []dialect.Tx
+		for range max(4, runtime.NumCPU()) {
+			tx := begin(t, driver, true)
+			number(t, tx, "SELECT count(*) FROM note")
+			taken = append(taken, tx)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var rows entsql.Rows
+		if err := driver.Query(ctx, "SELECT count(*) FROM note", []any{}, &rows); !database.IsBusy(err) {
+			t.Errorf("it was told %v", err)
+		}
+		for _, tx := range taken {
+			commit(t, tx)
+		}
+	})
 }
 
 func TestTrace(t *testing.T) {

@@ -48,10 +48,10 @@ func IsConstraint(err error) bool { return is(err, resultConstraint) }
 
 // IsRepeatable reports whether err means that the whole transaction may well succeed if it is run again at once: because
 // another one came in between (on SQLite not with transactions of this package, which take turns from their beginning, but
-// with those that begin as SQLite's own default has it), or because a deferred constraint of one transaction has failed the
-// COMMIT that it shared with others. Run again, each commits by itself.
+// with those that begin as SQLite's own default has it), or because it has failed together with others, with which it was to
+// share a commit. Run again at once, each commits by itself.
 func IsRepeatable(err error) bool {
-	return result(err) == resultBusySnapshot || IsConstraint(err) && errors.Is(err, errShared)
+	return result(err) == resultBusySnapshot || errors.Is(err, errShared)
 }
 
 // is reports whether err is SQLite's, with one of the primary result codes.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -21,7 +22,11 @@ const (
 // of others for 10 seconds. Rows that were still being read end early, so the commit of a reader tells, too.
 var ErrHeldTooLong = errors.New("the transaction was ended: it had been in the way of others for too long")
 
-// errShared marks the failure of a COMMIT that was made for several transactions, of which some may be innocent.
+// apart is for how long, after transactions have failed together, those that come commit by themselves: longer than anyone
+// pauses before another attempt. So each finds out whether it was the one.
+const apart = 100 * time.Millisecond
+
+// errShared marks the failure of transactions that were to share a commit, of which some may be innocent.
 var errShared = errors.New("the commit was shared")
 
 // writer is SQLite's one writer, on which transactions take turns.
@@ -34,57 +39,65 @@ type writer struct {
 	pool *pool // of one connection
 
 	mu    sync.Mutex
-	taken bool            // somebody has the turn
-	queue []chan struct{} // who waits for it, in order of arrival
-	alone int             // so many transactions shall commit by themselves
+	taken bool      // somebody has the turn
+	queue []waiter  // who waits for it, in order of arrival
+	apart time.Time // who comes before that commits by itself
 
 	// Only who has the turn may look at these.
 	group *group // the open transaction
 	log   wal
 }
 
+// waiter is one that waits for its turn.
+type waiter struct {
+	turn  chan struct{} // closed when it has come
+	alone bool          // it commits by itself
+}
+
 // group is transactions that share a COMMIT.
 type group struct {
 	conn  *sql.Conn
 	begun time.Time
-	size  int           // members that have done their part
+	alone bool          // it has one member
+	size  int           // members that have done or undone their part
 	over  chan struct{} // closed when the group has ended
 	err   error         // what became of it, once it is over
 }
 
 // full reports whether the group is to be committed although others are waiting.
 func (g *group) full() bool {
-	return g.size >= maxGroup || time.Since(g.begun) >= maxGroupAge
+	return g.alone || g.size >= maxGroup || time.Since(g.begun) >= maxGroupAge
 }
 
-// enter waits for the turn, no longer than ctx and maxWait allow.
-func (w *writer) enter(ctx context.Context) error {
+// enter waits for the turn, no longer than ctx and maxWait allow, and reports whether it is to commit by itself.
+func (w *writer) enter(ctx context.Context) (alone bool, err error) {
 	w.mu.Lock()
+	alone = time.Now().Before(w.apart)
 	if !w.taken {
 		w.taken = true
 		w.mu.Unlock()
-		return nil
+		return alone, nil
 	}
 	turn := make(chan struct{})
-	w.queue = append(w.queue, turn)
+	w.queue = append(w.queue, waiter{turn, alone})
 	w.mu.Unlock()
 
 	limit := time.NewTimer(maxWait)
 	defer limit.Stop()
 	select {
 	case <-turn:
-		return nil
+		return alone, nil
 	case <-ctx.Done():
-		return w.giveUp(turn, ctx.Err())
+		return false, w.giveUp(turn, ctx.Err())
 	case <-limit.C:
-		return w.giveUp(turn, errBusy)
+		return false, w.giveUp(turn, errBusy)
 	}
 }
 
 // giveUp leaves the queue, and passes on a turn that has come at the last moment.
 func (w *writer) giveUp(turn chan struct{}, why error) error {
 	w.mu.Lock()
-	i := slices.Index(w.queue, turn)
+	i := slices.IndexFunc(w.queue, func(w waiter) bool { return w.turn == turn })
 	if i >= 0 {
 		w.queue = slices.Delete(w.queue, i, i+1)
 	}
@@ -101,6 +114,12 @@ func (w *writer) giveUp(turn chan struct{}, why error) error {
 func (w *writer) pass() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.group != nil && len(w.queue) == 0 {
+		// Let run what can run: somebody else may be just about to join, and who is alone waits for nobody.
+		w.mu.Unlock()
+		runtime.Gosched()
+		w.mu.Lock()
+	}
 	if w.group != nil && !w.another() {
 		w.mu.Unlock() // it takes a flush of the disk, and others are to queue meanwhile
 		w.commit()
@@ -110,21 +129,17 @@ func (w *writer) pass() {
 		w.taken = false
 		return
 	}
-	close(w.queue[0])
+	close(w.queue[0].turn)
 	w.queue = slices.Delete(w.queue, 0, 1)
 }
 
 // another reports whether another transaction is to join the group. The caller holds mu.
 func (w *writer) another() bool {
-	if w.alone > 0 {
-		w.alone--
-		return false
-	}
-	return len(w.queue) > 0 && !w.group.full()
+	return len(w.queue) > 0 && !w.queue[0].alone && !w.group.full()
 }
 
 // begin opens a group.
-func (w *writer) begin(ctx context.Context) error {
+func (w *writer) begin(ctx context.Context, alone bool) error {
 	conn, err := w.pool.take(ctx)
 	if err != nil {
 		return err
@@ -133,7 +148,7 @@ func (w *writer) begin(ctx context.Context) error {
 	if _, err := conn.ExecContext(context.WithoutCancel(ctx), "BEGIN IMMEDIATE"); err != nil {
 		return errors.Join(err, w.pool.undo(conn))
 	}
-	w.group = &group{conn: conn, begun: time.Now(), over: make(chan struct{})}
+	w.group = &group{conn: conn, begun: time.Now(), alone: alone, over: make(chan struct{})}
 	return nil
 }
 
@@ -147,14 +162,19 @@ func (w *writer) commit() {
 		// A deferred constraint or a full disk leaves the transaction open.
 		err = errors.Join(err, w.pool.undo(g.conn))
 		if g.size > 1 {
-			err = fmt.Errorf("%w by %d transactions: %w", errShared, g.size, err)
-			w.mu.Lock()
-			w.alone = g.size // tried again, each finds out whether it was the one
-			w.mu.Unlock()
+			err = w.shared(err)
 		}
 	}
 	w.end(err)
 	w.trim()
+}
+
+// shared marks err as the failure of several transactions, and has them commit by themselves when they are tried again.
+func (w *writer) shared(err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.apart = time.Now().Add(apart)
+	return fmt.Errorf("%w by %d transactions: %w", errShared, w.group.size, err)
 }
 
 // end ends the group, whose connection has been given back.
@@ -165,6 +185,9 @@ func (w *writer) end(err error) {
 	close(g.over)
 }
 
+// point is the savepoint of who has the turn: a name that no application has for one of its own.
+const point = "daybook_member"
+
 // member is a transaction's part in a group.
 type member struct {
 	writer *writer
@@ -174,15 +197,16 @@ type member struct {
 
 func (m *member) begin(ctx context.Context) (*sql.Conn, error) {
 	w := m.writer
-	if err := w.enter(ctx); err != nil {
+	alone, err := w.enter(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if m.first = w.group == nil; m.first {
-		if err := w.begin(ctx); err != nil {
+		if err := w.begin(ctx, alone); err != nil {
 			w.pass()
 			return nil, err
 		}
-	} else if err := m.exec("SAVEPOINT member"); err != nil {
+	} else if err := m.exec("SAVEPOINT " + point); err != nil {
 		w.pass()
 		return nil, err
 	}
@@ -190,16 +214,35 @@ func (m *member) begin(ctx context.Context) (*sql.Conn, error) {
 	return m.group.conn, nil
 }
 
-// commit passes the turn on, and returns when the group has been committed.
+// commit keeps the member's own part, if the group is committed.
 func (m *member) commit() error {
-	w, g := m.writer, m.group
-	err := alive(g.conn)
+	err := alive(m.group.conn)
 	if err == nil && !m.first {
-		err = m.exec("RELEASE member")
+		err = m.exec("RELEASE " + point)
 	}
 	if err != nil {
 		return errors.Join(err, m.rollback())
 	}
+	return m.wait()
+}
+
+// rollback undoes the member's own part. What it has read of the others' is true only if they are committed: so it, too,
+// returns only then, and fails if they are not. Otherwise somebody could be told of what never was.
+func (m *member) rollback() error {
+	w, g := m.writer, m.group
+	if m.first {
+		w.end(w.pool.undo(g.conn))
+	} else if err := alive(g.conn); err != nil {
+		w.end(w.shared(errors.Join(err, w.pool.undo(g.conn)))) // SQLite has undone all of it
+	} else if err := m.exec("ROLLBACK TO " + point + "; RELEASE " + point); err != nil {
+		w.end(w.shared(errors.Join(err, w.pool.undo(g.conn)))) // it cannot go alone, so all of it goes
+	}
+	return m.wait()
+}
+
+// wait passes the turn on, and returns when the group is over.
+func (m *member) wait() error {
+	w, g := m.writer, m.group
 	w.mu.Lock()
 	g.size++
 	w.mu.Unlock()
@@ -208,33 +251,13 @@ func (m *member) commit() error {
 	return g.err
 }
 
-// rollback undoes the member's own part, and passes the turn on.
-func (m *member) rollback() error {
-	defer m.writer.pass()
-	if err := alive(m.group.conn); err != nil {
-		m.writer.end(errors.Join(err, m.writer.pool.undo(m.group.conn))) // SQLite has undone all of it
-		return nil
-	}
-	if m.first {
-		err := m.writer.pool.undo(m.group.conn)
-		m.writer.end(err)
-		return err
-	}
-	err := m.exec("ROLLBACK TO member; RELEASE member")
-	if err != nil {
-		// It cannot go alone, so all of it goes.
-		err = errors.Join(err, m.writer.pool.undo(m.group.conn))
-		m.writer.end(err)
-	}
-	return err
-}
-
-// hinders reports whether somebody waits for who has the turn.
+// hinders reports whether somebody waits for who has the turn: for the turn, for the commit, or, with a statement outside of
+// transactions, for the connection.
 func (m *member) hinders() bool {
 	w := m.writer
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return len(w.queue) > 0 || w.group != nil && w.group.size > 0
+	return len(w.queue) > 0 || w.group.size > 0 || w.pool.waiting.Load() > 0
 }
 
 func (m *member) exec(statement string) error {

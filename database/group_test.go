@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -77,7 +78,8 @@ func (c *client) hasTurn() {
 	}
 }
 
-func (c *client) commit() { go func() { c.ended <- c.tx.Commit() }() }
+func (c *client) commit()   { go func() { c.ended <- c.tx.Commit() }() }
+func (c *client) rollback() { go func() { c.ended <- c.tx.Rollback() }() }
 
 // inQueue waits until so many wait for their turn.
 func inQueue(t *testing.T, w *writer, n int) {
@@ -139,12 +141,31 @@ func TestRollbackInAGroupIsItsOwn(t *testing.T) {
 	driver, _, a, b, c := three(t)
 	a.commit()
 	b.hasTurn()
-	if err := b.tx.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	b.rollback()
 	c.hasTurn()
 	c.commit()
-	for _, client := range []*client{a, c} {
+	for _, client := range []*client{a, b, c} {
+		if err := <-client.ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := notes(t, driver); got != "a c" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+// TestApplicationHasASavepointOfItsOwn leaves one open that has a name one could think of.
+func TestApplicationHasASavepointOfItsOwn(t *testing.T) {
+	driver, _, a, b, c := three(t)
+	a.commit()
+	b.hasTurn()
+	if err := b.tx.Exec(t.Context(), "SAVEPOINT member", []any{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	b.rollback()
+	c.hasTurn()
+	c.commit()
+	for _, client := range []*client{a, b, c} {
 		if err := <-client.ended; err != nil {
 			t.Error(err)
 		}
@@ -174,6 +195,34 @@ func TestLastOfAGroupRollsBack(t *testing.T) {
 	}
 }
 
+// TestWhoRollsBackMayHaveReadWhatNeverWas has b read what a has stored, and then c end the group. Whatever b was to be
+// told, "there is an a already", say, is not true.
+func TestWhoRollsBackMayHaveReadWhatNeverWas(t *testing.T) {
+	driver, _, a, b, c := three(t)
+	a.commit()
+	b.hasTurn()
+	b.rollback()
+	c.hasTurn()
+	select {
+	case err := <-b.ended:
+		t.Fatalf("before the commit, b was told %v", err)
+	default:
+	}
+	if err := c.tx.Exec(t.Context(), "INSERT OR ROLLBACK INTO note VALUES ('c')", []any{}, nil); err == nil {
+		t.Fatal("the conflict was not noticed")
+	}
+	c.rollback()
+	for _, client := range []*client{a, b} {
+		if err := <-client.ended; !IsRepeatable(err) {
+			t.Errorf("it was told %v", err)
+		}
+	}
+	<-c.ended
+	if got := notes(t, driver); got != "" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
 func TestGroupThatSQLiteEnded(t *testing.T) {
 	driver, _, a, b, c := three(t)
 	a.commit()
@@ -184,7 +233,7 @@ func TestGroupThatSQLiteEnded(t *testing.T) {
 	if err := b.tx.Commit(); !errors.Is(err, ErrRolledBack) {
 		t.Errorf("b was told %v", err)
 	}
-	if err := <-a.ended; !errors.Is(err, ErrRolledBack) {
+	if err := <-a.ended; !errors.Is(err, ErrRolledBack) || !IsRepeatable(err) {
 		t.Errorf("a was told %v", err)
 	}
 	c.hasTurn()
@@ -197,33 +246,44 @@ func TestGroupThatSQLiteEnded(t *testing.T) {
 	}
 }
 
-// TestSharedCommitFails has one transaction violate a constraint that is checked at COMMIT. Tried again, the others succeed.
+// TestSharedCommitFails has one transaction violate a constraint that is checked at COMMIT. Tried again, the others succeed,
+// whoever has come in between.
 func TestSharedCommitFails(t *testing.T) {
-	driver, w := openGroup(t)
-	if _, err := driver.ExecContext(t.Context(), "CREATE TABLE child (note TEXT REFERENCES note (value) DEFERRABLE INITIALLY DEFERRED)"); err != nil {
-		t.Fatal(err)
-	}
-	for attempt, repeatable := range []bool{true, false} {
-		innocent := store(t, driver, "innocent")
-		innocent.hasTurn()
-		guilty := store(t, driver, "guilty")
-		inQueue(t, w, 1)
-		innocent.commit()
-		guilty.hasTurn()
-		if err := guilty.tx.Exec(t.Context(), "INSERT INTO child VALUES ('nobody')", []any{}, nil); err != nil {
+	synctest.Test(t, func(t *testing.T) {
+		driver, w := openGroup(t)
+		if _, err := driver.ExecContext(t.Context(), "CREATE TABLE child (note TEXT REFERENCES note (value) DEFERRABLE INITIALLY DEFERRED)"); err != nil {
 			t.Fatal(err)
 		}
-		guilty.commit()
-		if err := <-guilty.ended; err == nil || IsRepeatable(err) != repeatable {
-			t.Errorf("attempt %d: the guilty one was told %v", attempt, err)
+		for attempt, repeatable := range []bool{true, false} {
+			innocent := store(t, driver, "innocent")
+			innocent.hasTurn()
+			guilty := store(t, driver, "guilty")
+			inQueue(t, w, 1)
+			innocent.commit()
+			guilty.hasTurn()
+			if err := guilty.tx.Exec(t.Context(), "INSERT INTO child VALUES ('nobody')", []any{}, nil); err != nil {
+				t.Fatal(err)
+			}
+			guilty.commit()
+			if err := <-guilty.ended; err == nil || IsRepeatable(err) != repeatable {
+				t.Errorf("attempt %d: the guilty one was told %v", attempt, err)
+			}
+			if err := <-innocent.ended; (err != nil) != repeatable || IsRepeatable(err) != repeatable {
+				t.Errorf("attempt %d: the innocent one was told %v", attempt, err)
+			}
+			for i := range 5 {
+				other := store(t, driver, fmt.Sprint(attempt*5+i))
+				other.hasTurn()
+				other.commit()
+				if err := <-other.ended; err != nil {
+					t.Error(err)
+				}
+			}
 		}
-		if err := <-innocent.ended; (err != nil) != repeatable || IsRepeatable(err) != repeatable {
-			t.Errorf("attempt %d: the innocent one was told %v", attempt, err)
+		if got := notes(t, driver); got != "0 1 2 3 4 innocent 5 6 7 8 9" {
+			t.Errorf("stored: %q", got)
 		}
-	}
-	if got := notes(t, driver); got != "innocent" {
-		t.Errorf("stored: %q", got)
-	}
+	})
 }
 
 func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
@@ -315,6 +375,42 @@ func TestWhoHoldsTheWriterTooLong(t *testing.T) {
 	}
 }
 
+// TestForgottenTransaction has another one come each minute that gives up before the forgotten one is looked at.
+func TestForgottenTransaction(t *testing.T) {
+	record := func(ctx context.Context, on dialect.ExecQuerier) error {
+		return on.Exec(ctx, "INSERT INTO note VALUES ('b')", []any{}, nil)
+	}
+	for _, outside := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			driver, _ := openGroup(t)
+			forgotten := store(t, driver, "a")
+			forgotten.hasTurn()
+			time.Sleep(time.Second)
+			for attempt := range 2 {
+				tx, err := driver.Tx(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if outside {
+					err = record(t.Context(), driver)
+				} else {
+					err = record(t.Context(), tx)
+				}
+				if first := attempt == 0; IsBusy(err) != first || (err != nil) != first {
+					t.Errorf("outside %t, attempt %d: %v", outside, attempt, err)
+				}
+				if err := tx.Rollback(); err != nil {
+					t.Error(err)
+				}
+				time.Sleep(time.Minute - maxWait)
+			}
+			if err := forgotten.tx.Rollback(); !errors.Is(err, ErrHeldTooLong) {
+				t.Errorf("the forgotten one was told %v", err)
+			}
+		})
+	}
+}
+
 // TestManyClients has 32 of them number their rows, each by what it reads. All that was acknowledged is there, once, and
 // nothing else; and no two have read the same.
 func TestManyClients(t *testing.T) {
@@ -384,4 +480,32 @@ func number(ctx context.Context, driver dialect.Driver, name string) (kept bool,
 		return false, tx.Rollback()
 	}
 	return true, tx.Commit()
+}
+
+// TestStatementThatEndsTheTransaction is refused: it would end those of others, too.
+func TestStatementThatEndsTheTransaction(t *testing.T) {
+	driver, _, a, b, c := three(t)
+	a.commit()
+	b.hasTurn()
+	for _, statement := range []string{"COMMIT", " commit ;", "END TRANSACTION", "ROLLBACK", "rollback transaction"} {
+		if err := b.tx.Exec(t.Context(), statement, []any{}, nil); !errors.Is(err, errEnd) {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+	for _, statement := range []string{"SAVEPOINT own", "ROLLBACK TO own", "ROLLBACK TRANSACTION TO SAVEPOINT own", "RELEASE own"} {
+		if err := b.tx.Exec(t.Context(), statement, []any{}, nil); err != nil {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+	if got := notes(t, driver); got != "" {
+		t.Errorf("stored already: %q", got)
+	}
+	b.commit()
+	c.hasTurn()
+	c.commit()
+	for _, client := range []*client{a, b, c} {
+		if err := <-client.ended; err != nil {
+			t.Error(err)
+		}
+	}
 }

@@ -19,9 +19,10 @@ const maxWait = 5 * time.Second
 // timer there, also for whoever needs not wait; and a timer that is set wakes up the thread that waits for the network, which
 // takes as long as the rest of a short transaction.
 type pool struct {
-	db     *sql.DB
-	free   chan *sql.Conn // nil is one that is to be opened
-	closed atomic.Bool
+	db      *sql.DB
+	free    chan *sql.Conn // nil is one that is to be opened
+	waiting atomic.Int32   // for one
+	closed  atomic.Bool
 }
 
 // newPool returns a pool for the file at path, with no connection opened yet.
@@ -42,6 +43,8 @@ func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
 		return p.opened(ctx, conn)
 	default:
 	}
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
 	limit := time.NewTimer(maxWait)
 	defer limit.Stop()
 	select {
@@ -61,8 +64,14 @@ func (p *pool) opened(ctx context.Context, conn *sql.Conn) (_ *sql.Conn, err err
 	}
 	if conn, err = p.db.Conn(ctx); err != nil {
 		p.free <- nil
+		return nil, err
 	}
-	return conn, err
+	// A script outside of transactions may have left one of its own open: BEGIN, and then an error before its COMMIT.
+	if err := rollBack(conn); err != nil {
+		p.drop(conn)
+		return nil, err
+	}
+	return conn, nil
 }
 
 // give gives a connection back that has no transaction.
@@ -76,18 +85,26 @@ func (p *pool) give(conn *sql.Conn) {
 // undo gives a connection back whose transaction, if it still has one, is rolled back. Whoever asks for it may be gone; the
 // end is owed to the next one on this connection.
 func (p *pool) undo(conn *sql.Conn) error {
-	if errors.Is(alive(conn), ErrRolledBack) {
+	err := rollBack(conn)
+	if err == nil {
 		p.give(conn)
+	} else {
+		p.drop(conn)
+	}
+	return err
+}
+
+// rollBack leaves the connection without a transaction, or unusable.
+func rollBack(conn *sql.Conn) error {
+	if errors.Is(alive(conn), ErrRolledBack) {
 		return nil
 	}
 	_, err := conn.ExecContext(context.Background(), "ROLLBACK")
 	if err == nil {
-		p.give(conn)
 		return nil
 	}
-	err = errors.Join(err, conn.Raw(func(any) error { return driver.ErrBadConn })) // so that it is not used again
-	p.drop(conn)
-	return fmt.Errorf("roll back: %w", err)
+	discard := conn.Raw(func(any) error { return driver.ErrBadConn })
+	return fmt.Errorf("roll back: %w", errors.Join(err, discard))
 }
 
 // drop gives a connection back for database/sql to look after, which closes a broken one. It waits until rows that are being

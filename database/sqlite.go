@@ -120,6 +120,10 @@ func (p pools) ExecContext(ctx context.Context, query string, args ...any) (sql.
 // QueryContext runs a statement outside of a transaction. All that is not plainly a SELECT (INSERT … RETURNING,
 // WITH … DELETE, a PRAGMA) may write and is the writer's.
 func (p pools) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	args, err := evaluate(args)
+	if err != nil {
+		return nil, err
+	}
 	pool := p.writer
 	if len(query) >= 6 && strings.EqualFold(query[:6], "SELECT") {
 		pool = p.readers

@@ -3,8 +3,11 @@ package database
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 
 	entsql "entgo.io/ent/dialect/sql"
@@ -43,7 +46,7 @@ type part interface {
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ctx, err := t.prepare(ctx)
+	ctx, err := t.prepare(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -52,9 +55,13 @@ func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Re
 
 // QueryContext runs a statement that returns rows. They are closed at the latest with the transaction.
 func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	args, err := evaluate(args)
+	if err != nil {
+		return nil, err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ctx, err := t.prepare(ctx)
+	ctx, err = t.prepare(ctx, query)
 	if err != nil {
 		return nil, err
 	}
@@ -66,12 +73,15 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 }
 
 // prepare makes sure that the next statement runs inside the transaction, and returns the context to run it with.
-func (t *tx) prepare(ctx context.Context) (context.Context, error) {
+func (t *tx) prepare(ctx context.Context, query string) (context.Context, error) {
 	if t.over != nil {
 		return nil, t.over
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
+	}
+	if endsTransaction(query) {
+		return nil, errEnd
 	}
 	t.trace.statement()
 	if t.conn == nil {
@@ -173,6 +183,42 @@ func (r *reader) rollback() error {
 
 // hinders reports whether the log has outgrown, which cannot be emptied while somebody needs what it holds.
 func (r *reader) hinders() bool { return r.log.outgrown() }
+
+// evaluate asks the arguments of a query for their values. If a driver.Valuer panicked later, when database/sql asks it, the
+// connection would be held for ever: QueryContext gives it back only when it returns.
+func evaluate(args []any) ([]any, error) {
+	valuer := func(arg any) bool { _, ok := arg.(driver.Valuer); return ok }
+	if !slices.ContainsFunc(args, valuer) {
+		return args, nil
+	}
+	args = slices.Clone(args)
+	for i, arg := range args {
+		if !valuer(arg) {
+			continue
+		}
+		value, err := driver.DefaultParameterConverter.ConvertValue(arg)
+		if err != nil {
+			return nil, fmt.Errorf("argument %d: %w", i+1, err)
+		}
+		args[i] = value
+	}
+	return args, nil
+}
+
+// errEnd is the error of a statement that would end the transactions of others, too, behind their backs.
+var errEnd = errors.New("a transaction is ended by its Commit or Rollback, not by a statement")
+
+// endsTransaction reports whether the statement ends the transaction that it runs in, rather than a savepoint.
+func endsTransaction(query string) bool {
+	word, rest, _ := strings.Cut(strings.TrimRight(strings.TrimSpace(query), ";"), " ")
+	switch strings.ToUpper(word) {
+	case "COMMIT", "END":
+		return true
+	case "ROLLBACK":
+		return !strings.Contains(strings.ToUpper(rest), "TO ")
+	}
+	return false
+}
 
 // alive asks the connection itself whether its transaction is still open.
 func alive(conn *sql.Conn) error {

@@ -47,6 +47,6 @@ func (w *writer) trim() {
 	}
 	defer w.pool.give(conn)
 	// That it cannot be done yet is not an error, and what else there is the next commit will be told.
-	_, _ = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d; PRAGMA wal_checkpoint(TRUNCATE); PRAGMA busy_timeout = %d",
-		trimWait.Milliseconds(), busyTimeout.Milliseconds()))
+	_, _ = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d; PRAGMA wal_checkpoint(TRUNCATE)", trimWait.Milliseconds()))
+	_, _ = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
 }

@@ -124,7 +124,7 @@ func TestFaults(t *testing.T) {
 		{"the second statement", statement, 1, "/well", http.StatusTeapot},
 		{"COMMIT", commit, 0, "/well", http.StatusTeapot},
 		{"ROLLBACK after an error", rollback, 0, "/error", http.StatusTeapot},
-		{"ROLLBACK after a refusal, which is true all the same", rollback, 0, "/refusal", http.StatusConflict},
+		{"ROLLBACK after a refusal", rollback, 0, "/refusal", http.StatusTeapot},
 		{"ROLLBACK after a panic", rollback, 0, "/panic", http.StatusTeapot},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -91,7 +91,8 @@ type attempt struct {
 	doomed   bool
 	broken   error // what makes it impossible to keep, whatever the handler says
 	ended    bool
-	depth    int // of savepoints
+	lost     bool // ending it failed
+	depth    int  // of savepoints
 	hooks    hooks
 }
 
@@ -199,6 +200,7 @@ func (a *attempt) refusal(err error) error {
 func (a *attempt) commit() error {
 	report := &a.request.report
 	if report.Reason = a.end(ender.Commit); report.Reason != nil {
+		a.lost = true
 		report.Outcome = CommitFailed
 		return fmt.Errorf("commit transaction: %w", report.Reason)
 	}
@@ -210,6 +212,7 @@ func (a *attempt) commit() error {
 func (a *attempt) rollback(reason error) error {
 	a.request.report.Outcome, a.request.report.Reason = RolledBack, reason
 	if err := a.end(ender.Rollback); err != nil {
+		a.lost = true
 		return errors.Join(reason, fmt.Errorf("roll back transaction: %w", err))
 	}
 	return reason
@@ -234,8 +237,9 @@ func (a *attempt) answer(err error) error {
 	switch {
 	case err == nil, err == errDoomed, err == errRefused:
 		return a.held.release()
-	case a.held.refused() && !a.held.overflowed && outcome != CommitFailed:
-		// The handler has answered with a refusal of its own, and returned why.
+	case a.held.refused() && !a.held.overflowed && !a.lost:
+		// The handler has answered with a refusal of its own, and returned why. If the transaction could not be ended, what it
+		// has read to come to that may not be true.
 		if releaseErr := a.held.release(); releaseErr != nil {
 			return errors.Join(err, releaseErr)
 		}

@@ -18,7 +18,7 @@
 //	its context ended (hung up, out of time)        rolled back            the error handler's answer, if still there
 //	[Doom]                                          rolled back            the response
 //	a response too large to be held                 rolled back            the error handler's answer
-//	COMMIT failed                                   not kept               the error handler's answer
+//	COMMIT, or ROLLBACK, failed                     not kept               the error handler's answer
 //
 // [Keep] replaces the rule about errors and statuses. Nothing of a writing request's response leaves before COMMIT
 // returned. A response that lost its transaction is dropped whole, headers and cookies included, except for a refusal
