@@ -165,7 +165,8 @@ func (r *reader) begin(ctx context.Context) (*sql.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+	// It has nothing to wait for, and without a context that may be cancelled the driver needs no goroutine.
+	if _, err := conn.ExecContext(context.Background(), "BEGIN"); err != nil {
 		return nil, errors.Join(err, r.pool.undo(conn))
 	}
 	r.conn = conn

@@ -40,7 +40,7 @@ func send(c echo.Context, status int, format format, view views.View) error {
 			contentType = "application/problem+json"
 		}
 	default:
-		body.Write(view.Text())
+		body.Write(view.AppendText(body.AvailableBuffer()))
 	}
 	if err != nil {
 		return fmt.Errorf("render: %w", err)

@@ -14,7 +14,7 @@ import (
 
 func line(value string) string {
 	at := time.Date(2026, 11, 20, 18, 42, 12, 999_999_000, time.FixedZone("CET", 3600))
-	return string(Messages{Messages: []*ent.Message{{ID: 7, Value: value, RecordedAt: at}}}.Text())
+	return string(Messages{Messages: []*ent.Message{{ID: 7, Value: value, RecordedAt: at}}}.AppendText(nil))
 }
 
 func TestLine(t *testing.T) {

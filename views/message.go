@@ -12,9 +12,9 @@ type Message struct {
 	Zone    *time.Location
 }
 
-// Text returns the message's line.
-func (v Message) Text() []byte {
-	return appendLine(nil, v.Message)
+// AppendText appends the message's line.
+func (v Message) AppendText(dst []byte) []byte {
+	return appendLine(dst, v.Message)
 }
 
 // JSON returns the message.
@@ -27,10 +27,10 @@ type Recorded struct {
 	Message
 }
 
-// Text returns the sentence of the recipe that Daybook comes from.
-func (v Recorded) Text() []byte {
-	text := appendEscaped([]byte("Recorded: "), v.Message.Message.Value)
-	return append(text, '\n')
+// AppendText appends the sentence of the recipe that Daybook comes from.
+func (v Recorded) AppendText(dst []byte) []byte {
+	dst = append(dst, "Recorded: "...)
+	return append(appendEscaped(dst, v.Message.Message.Value), '\n')
 }
 
 // jsonMessage is a message as JSON has it: exactly as it was recorded.

@@ -38,13 +38,12 @@ func sameDay(a, b time.Time) bool {
 	return a.YearDay() == b.YearDay() && a.Year() == b.Year()
 }
 
-// Text returns a line for each message, the newest last, where the prompt is.
-func (v Messages) Text() []byte {
-	text := make([]byte, 0, 128*len(v.Messages))
+// AppendText appends a line for each message, the newest last, where the prompt is.
+func (v Messages) AppendText(dst []byte) []byte {
 	for _, m := range slices.Backward(v.Messages) {
-		text = appendLine(text, m)
+		dst = appendLine(dst, m)
 	}
-	return text
+	return dst
 }
 
 // JSON returns the messages, newest first.

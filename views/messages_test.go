@@ -12,7 +12,7 @@ import (
 func TestTextHasTheNewestLast(t *testing.T) {
 	at := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	newestFirst := []*ent.Message{{ID: 2, Value: "second", RecordedAt: at}, {ID: 1, Value: "first", RecordedAt: at}}
-	got := string(Messages{Messages: newestFirst}.Text())
+	got := string(Messages{Messages: newestFirst}.AppendText(nil))
 	want := "1\t2026-11-20T12:00:00Z\tfirst\n2\t2026-11-20T12:00:00Z\tsecond\n"
 	if got != want {
 		t.Errorf("got  %q\nwant %q", got, want)

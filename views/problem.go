@@ -9,9 +9,9 @@ type Problem struct {
 	ID     string // the request's, where the log has more to say
 }
 
-// Text returns the sentence.
-func (v Problem) Text() []byte {
-	return append(appendEscaped(nil, v.sentence()), '\n')
+// AppendText appends the sentence.
+func (v Problem) AppendText(dst []byte) []byte {
+	return append(appendEscaped(dst, v.sentence()), '\n')
 }
 
 // JSON returns problem details (RFC 9457).

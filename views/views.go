@@ -11,9 +11,9 @@ type View interface {
 	// HTML returns the page. The root is the relative path from the page's address to the application's root,
 	// such as "./" or "../": with it every link is right behind any proxy's prefix.
 	HTML(root string) templ.Component
-	// Text returns what a terminal shows: lines that each end with a newline, with nothing in them that could
+	// AppendText appends what a terminal shows: lines that each end with a newline, with nothing in them that could
 	// drive the terminal.
-	Text() []byte
+	AppendText(dst []byte) []byte
 	// JSON returns a value for encoding/json.
 	JSON() any
 }
