@@ -86,10 +86,6 @@ type serve struct{}
 
 // Run serves until the process is told to stop, by SIGINT or SIGTERM, and what then runs has finished.
 func (serve) Run(line *commandLine) (err error) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		// One more than there are cores: one is mostly waiting for the disk, and when it is back, everybody waits for it.
-		runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1)
-	}
 	unused := make([]byte, headroom) // counts as heap in use, and as nothing is ever written to it, takes no memory
 	defer runtime.KeepAlive(unused)
 
