@@ -40,7 +40,7 @@ const grace = 20 * time.Second
 // headroom is by how many bytes the heap may always grow before Go collects garbage. The server itself has only a few megabytes
 // in use, and allocates as much every 20 ms when it is busy: by Go's default it would collect all the time, and take a third
 // longer for a page.
-const headroom = 6 << 20
+const headroom = 8 << 20
 
 // commandLine is what can be said to daybook. Each flag has an environment variable, too: DAYBOOK_ and its name.
 type commandLine struct {

@@ -2,9 +2,11 @@ package transaction
 
 import (
 	"bytes"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -16,12 +18,18 @@ type held struct {
 	to         http.ResponseWriter
 	before     []field
 	status     int // 0 until it is written
-	body       bytes.Buffer
+	body       *bytes.Buffer // nil when the request is over
 	max        int
 	overflowed bool // more than max was written
 	streams    bool // rather than overflowing: for reading, there is no commit to wait for
 	streaming  bool // it holds nothing any more
 }
+
+// bodies are buffers that are used again. To allocate one for each page of a list made a sixth of the garbage.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// errOver is the error of writing when the request is over.
+var errOver = errors.New("transaction: the request is over")
 
 // field is a header, with its values.
 type field struct {
@@ -36,7 +44,7 @@ func hold(to http.ResponseWriter, max int, streams bool) *held {
 	for name, values := range header {
 		before = append(before, field{name, slices.Clone(values)})
 	}
-	return &held{to: to, before: before, max: max, streams: streams}
+	return &held{to: to, before: before, body: bodies.Get().(*bytes.Buffer), max: max, streams: streams}
 }
 
 // Header returns the headers of the response.
@@ -56,6 +64,9 @@ func (h *held) WriteHeader(status int) {
 }
 
 func (h *held) Write(b []byte) (int, error) {
+	if h.body == nil {
+		return 0, errOver
+	}
 	if h.status == 0 {
 		h.WriteHeader(http.StatusOK)
 	}
@@ -77,6 +88,9 @@ func (h *held) Write(b []byte) (int, error) {
 
 // FlushError sends what there is to the client, of a reading request. That of a writing one stays until COMMIT.
 func (h *held) FlushError() error {
+	if h.body == nil {
+		return errOver
+	}
 	if !h.streams {
 		return nil
 	}
@@ -153,6 +167,13 @@ func (h *held) drop() {
 	for _, field := range h.before {
 		header[field.name] = field.values
 	}
+}
+
+// free gives the buffer to the next request.
+func (h *held) free() {
+	h.body.Reset()
+	bodies.Put(h.body)
+	h.body = nil
 }
 
 // bodyAllowed reports whether a response with the status may have a body (RFC 9110, section 6.4.1).

@@ -48,6 +48,7 @@ type request struct {
 func (r *request) serve(handle func(*attempt) error) error {
 	for pause := maxPause; ; pause *= 2 {
 		a := r.newAttempt()
+		defer a.held.free()
 		err := a.run(handle)
 		if r.again(a, err) && sleep(r.http.Context(), rand.N(pause)) {
 			a.held.drop()
