@@ -17,7 +17,7 @@ import (
 type held struct {
 	to         http.ResponseWriter
 	before     []field
-	status     int // 0 until it is written
+	status     int           // 0 until it is written
 	body       *bytes.Buffer // nil when the request is over
 	max        int
 	overflowed bool // more than max was written
