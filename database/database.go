@@ -13,12 +13,14 @@
 //     there yet;
 //   - a transaction begins with its first statement: one that runs none costs nothing;
 //   - a reading transaction sees one snapshot, cannot write, and never waits for a writer;
-//   - when SQLite has ended a transaction by itself, or the shared commit fails, each transaction concerned fails;
+//   - when SQLite has ended a transaction by itself, or the shared commit fails, each transaction concerned fails, one that
+//     was rolling back included: what it has read of the others never was, and nobody may be told of it;
 //   - whatever a transaction left open, rows included, is closed with it.
 //
 // A writing transaction has the database's one writer from its first statement to its end, and those that shared a commit
-// with it wait for that as well. So it should do nothing slow in between. One that keeps others waiting for 10 seconds is
-// rolled back ([ErrHeldTooLong]); who has waited 5 seconds for a turn is refused ([IsBusy]).
+// with it wait for that as well. So it should do nothing slow in between. One that keeps others waiting for 10 seconds between
+// its statements is rolled back ([ErrHeldTooLong]); a statement that is running is never interrupted. Who has waited 5 seconds
+// for a turn, or for another process, is refused ([IsBusy]).
 //
 // A reading transaction keeps the write-ahead log, the second file beside the database, from being used anew. One that is
 // older than 10 seconds is ended, too, where that file has outgrown 64 MiB: it holds no more than that and what is written in
