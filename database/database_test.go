@@ -482,6 +482,25 @@ func TestClosedDatabaseIsOneFile(t *testing.T) {
 	}
 }
 
+// TestClosedWhileInUse closes the database before a transaction has ended. Its connection is closed then, and it was the last
+// one: SQLite has removed the log.
+func TestClosedWhileInUse(t *testing.T) {
+	for _, readOnly := range []bool{false, true} {
+		driver, path := open(t)
+		tx := begin(t, driver, readOnly)
+		number(t, tx, "SELECT count(*) FROM note")
+		if err := driver.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Errorf("read only %t: %v", readOnly, err)
+		}
+		if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("read only %t: a connection is still open: %v", readOnly, err)
+		}
+	}
+}
+
 func TestOpenSaysWhatIsWrong(t *testing.T) {
 	folder := t.TempDir()
 	text := filepath.Join(folder, "letter.txt")
