@@ -265,6 +265,8 @@ func TestLooks(t *testing.T) {
 	pages := []struct{ name, url string }{
 		{"empty", empty.url},
 		{"messages", full.url},
+		{"page", full.url + "/?before=5&limit=2"},
+		{"past", full.url + "/?after=6"},
 		{"message", full.url + "/messages/3"},
 		{"form", full.url + "/record"},
 		{"refused", full.url + long},

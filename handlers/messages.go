@@ -13,19 +13,27 @@ import (
 	"daybook/views"
 )
 
-// pageSize is how many messages a page shows.
-const pageSize = 50
-
-// list shows the newest messages.
+// list shows a page of messages: the newest, if the address does not name another.
 func (b book) list(c echo.Context) error {
-	messages, err := transaction.Client[*ent.Client](c).Message.Query().
-		Order(ent.Desc(message.FieldID)).
-		Limit(pageSize).
-		All(c.Request().Context())
+	query := c.QueryParams()
+	page, err := pageOf(query)
+	if err != nil {
+		return err
+	}
+	messages, older, newer, err := page.read(c.Request().Context(), transaction.Client[*ent.Client](c))
 	if err != nil {
 		return fmt.Errorf("list messages: %w", err)
 	}
-	return answer(c, http.StatusOK, views.Messages{Messages: messages, Zone: b.zone, Command: command(c)})
+	view := views.Messages{
+		Messages: messages,
+		Older:    beside(query, "before", older),
+		Newer:    beside(query, "after", newer),
+		Query:    query,
+		Zone:     b.zone,
+		Command:  command(c),
+	}
+	link(c, view.Older, view.Newer)
+	return answer(c, http.StatusOK, view)
 }
 
 // show shows one message.
@@ -35,14 +43,23 @@ func (b book) show(c echo.Context) error {
 	if err != nil {
 		return missing
 	}
-	found, err := transaction.Client[*ent.Client](c).Message.Get(c.Request().Context(), id)
+	ctx, client := c.Request().Context(), transaction.Client[*ent.Client](c)
+	found, err := client.Message.Get(ctx, id)
 	if ent.IsNotFound(err) {
 		return missing
 	}
 	if err != nil {
 		return fmt.Errorf("show message %d: %w", id, err)
 	}
-	return answer(c, http.StatusOK, views.Message{Message: found, Zone: b.zone})
+	view := views.Message{Message: found, Zone: b.zone}
+	if view.Older, err = client.Message.Query().Where(message.IDLT(id)).Order(ent.Desc(message.FieldID)).FirstID(ctx); ent.MaskNotFound(err) != nil {
+		return fmt.Errorf("the message before %d: %w", id, err)
+	}
+	if view.Newer, err = client.Message.Query().Where(message.IDGT(id)).Order(ent.Asc(message.FieldID)).FirstID(ctx); ent.MaskNotFound(err) != nil {
+		return fmt.Errorf("the message after %d: %w", id, err)
+	}
+	link(c, view.OlderURL(root(c)), view.NewerURL(root(c)))
+	return answer(c, http.StatusOK, view)
 }
 
 // record records the message that the body holds.

@@ -9,7 +9,22 @@ import (
 // Message shows one message.
 type Message struct {
 	Message *ent.Message
+	Older   int // the number of the message before it; 0 if it is the first
+	Newer   int // the number of the one after it; 0 if it is the last
 	Zone    *time.Location
+}
+
+// OlderURL returns the address of the message before it, if there is one.
+func (v Message) OlderURL(root string) string { return numberURL(root, v.Older) }
+
+// NewerURL returns the address of the message after it, if there is one.
+func (v Message) NewerURL(root string) string { return numberURL(root, v.Newer) }
+
+func numberURL(root string, id int) string {
+	if id == 0 {
+		return ""
+	}
+	return messageURL(root, id)
 }
 
 // AppendText appends the message's line.

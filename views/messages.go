@@ -1,6 +1,7 @@
 package views
 
 import (
+	"net/url"
 	"slices"
 	"time"
 
@@ -10,6 +11,9 @@ import (
 // Messages shows the book: the form, and messages under the days they were recorded on.
 type Messages struct {
 	Messages []*ent.Message // newest first
+	Older    string         // the address of the next older page, if there is one
+	Newer    string
+	Query    url.Values     // the parameters of the page's own address
 	Zone     *time.Location // in which days and times are told
 	Command  string         // a command line that records, for a book that is still empty
 }
@@ -54,5 +58,7 @@ func (v Messages) JSON() any {
 	}
 	return struct {
 		Messages []jsonMessage `json:"messages"`
-	}{messages}
+		Older    string        `json:"older,omitempty"`
+		Newer    string        `json:"newer,omitempty"`
+	}{messages, v.Older, v.Newer}
 }

@@ -1,0 +1,180 @@
+package handlers_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"daybook/ent"
+)
+
+// fill records so many messages, the first without the sentence about it.
+func (b *book) fill(n int) {
+	b.t.Helper()
+	if err := b.client.Message.MapCreateBulk(make([]int, n), func(create *ent.MessageCreate, i int) {
+		create.SetValue(fmt.Sprint("message ", i+1))
+	}).Exec(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// listed is a page as JSON has it.
+type listed struct {
+	Messages     []struct{ ID int }
+	Older, Newer string
+}
+
+// ids returns the numbers of the messages, newest first.
+func (l listed) ids() string {
+	var ids []string
+	for _, m := range l.Messages {
+		ids = append(ids, fmt.Sprint(m.ID))
+	}
+	return strings.Join(ids, " ")
+}
+
+func (b *book) page(address string) (page listed) {
+	b.t.Helper()
+	got := b.send("GET", "/"+address, "", "Accept", "application/json")
+	if got.status != 200 {
+		b.t.Fatalf("%s: %d %s", address, got.status, got.body)
+	}
+	if err := json.Unmarshal([]byte(got.body), &page); err != nil {
+		b.t.Fatal(err)
+	}
+	var links []string
+	for relation, address := range map[string]string{"next": page.Older, "prev": page.Newer} {
+		if address != "" {
+			links = append(links, fmt.Sprintf("<%s>; rel=%q", address, relation))
+		}
+	}
+	for _, want := range links {
+		if !strings.Contains(strings.Join(got.header.Values("Link"), ", "), want) {
+			b.t.Errorf("%s: Link is %q, want %s", address, got.header.Values("Link"), want)
+		}
+	}
+	if n := len(got.header.Values("Link")); n != len(links) {
+		b.t.Errorf("%s: %d links, want %d", address, n, len(links))
+	}
+	return page
+}
+
+// TestWalkThroughTheBook goes page by page from the newest message to the oldest and back, while others record.
+func TestWalkThroughTheBook(t *testing.T) {
+	b := open(t)
+	b.fill(100)
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				b.record("meanwhile")
+			}
+		}
+	})
+	first := b.page("?limit=7")
+	page, next := first, first.Messages[0].ID
+	var addresses []string
+	for {
+		for _, m := range page.Messages {
+			if m.ID != next {
+				t.Fatalf("message %d comes where %d should", m.ID, next)
+			}
+			next--
+		}
+		if page.Older == "" {
+			break
+		}
+		addresses = append(addresses, page.Older)
+		page = b.page(page.Older)
+	}
+	if next != 0 {
+		t.Errorf("the oldest one was %d", next+1)
+	}
+	for next = 1; next <= first.Messages[0].ID; page = b.page(page.Newer) {
+		for i := len(page.Messages) - 1; i >= 0; i-- {
+			if page.Messages[i].ID != next {
+				t.Fatalf("back: message %d comes where %d should", page.Messages[i].ID, next)
+			}
+			next++
+		}
+	}
+	close(stop)
+	others.Wait()
+	before := b.page(addresses[0]).ids()
+	b.fill(10)
+	if after := b.page(addresses[0]).ids(); after != before {
+		t.Errorf("%s showed %s, and shows %s", addresses[0], before, after)
+	}
+}
+
+func TestPagesAndTheirNeighbours(t *testing.T) {
+	b := open(t)
+	b.fill(10)
+	for _, test := range []struct{ address, ids, older, newer string }{
+		{"", "10 9 8 7 6 5 4 3 2 1", "", ""},
+		{"?limit=10", "10 9 8 7 6 5 4 3 2 1", "", ""},
+		{"?limit=3", "10 9 8", "?before=8&limit=3", ""},
+		{"?before=8&limit=3", "7 6 5", "?before=5&limit=3", "?after=7&limit=3"},
+		{"?limit=3&before=4", "3 2 1", "", "?after=3&limit=3"},
+		{"?after=7&limit=3", "10 9 8", "?before=8&limit=3", ""},
+		{"?after=6&limit=3", "9 8 7", "?before=7&limit=3", "?after=9&limit=3"},
+		{"?after=0&limit=2", "2 1", "", "?after=2&limit=2"},
+		{"?before=1", "", "", "?after=0"},
+		{"?after=10", "", "?before=11", ""},
+		{"?before=99", "10 9 8 7 6 5 4 3 2 1", "", ""},
+		{"?after=99", "", "?before=100", ""},
+		{"?limit=2&format=json", "10 9", "?before=9&format=json&limit=2", ""},
+	} {
+		page := b.page(test.address)
+		if page.ids() != test.ids || page.Older != test.older || page.Newer != test.newer {
+			t.Errorf("%s shows %q, older %q, newer %q\nwant %q, older %q, newer %q",
+				test.address, page.ids(), page.Older, page.Newer, test.ids, test.older, test.newer)
+		}
+	}
+	if text := b.send("GET", "/?before=3", "").body; !strings.HasPrefix(text, "1\t") || strings.Count(text, "\n") != 2 {
+		t.Errorf("as text, the oldest first: %q", text)
+	}
+	html := b.send("GET", "/?before=8&limit=3", "", "Accept", browser).body
+	for _, want := range []string{`rel="prev" href="?after=7&amp;limit=3"`, `rel="next" href="?before=5&amp;limit=3"`, `href="?before=8&amp;format=text&amp;limit=3"`} {
+		if !strings.Contains(html, want) {
+			t.Errorf("the page has no %s", want)
+		}
+	}
+}
+
+func TestPageThatIsNone(t *testing.T) {
+	b := open(t)
+	for _, address := range []string{"?limit=0", "?limit=1001", "?limit=ten", "?limit=", "?before=0", "?before=-1", "?before=x",
+		"?after=-1", "?after=99999999999999999999", "?before=1&after=1"} {
+		if got := b.send("GET", "/"+address, ""); got.status != 400 || !strings.HasSuffix(got.body, ".\n") {
+			t.Errorf("%s: %d %q", address, got.status, got.body)
+		}
+	}
+	if got := b.send("GET", "/?limit=1000", ""); got.status != 200 {
+		t.Errorf("the largest page: %d %s", got.status, got.body)
+	}
+}
+
+func TestMessageHasNeighbours(t *testing.T) {
+	b := open(t)
+	b.fill(3)
+	for id, want := range map[string]string{
+		"1": `<../messages/2>; rel="prev"`,
+		"2": `<../messages/1>; rel="next", <../messages/3>; rel="prev"`,
+		"3": `<../messages/2>; rel="next"`,
+	} {
+		got := b.send("GET", "/messages/"+id, "", "Accept", browser)
+		if links := strings.Join(got.header.Values("Link"), ", "); links != want {
+			t.Errorf("message %s: Link is %s, want %s", id, links, want)
+		}
+		if strings.Contains(want, "next") != strings.Contains(got.body, `rel="next"`) {
+			t.Errorf("message %s: the page does not lead where the header does", id)
+		}
+	}
+}
