@@ -428,6 +428,11 @@ func TestWaitForAReaderIsBounded(t *testing.T) {
 		if err := driver.Query(ctx, "SELECT count(*) FROM note", []any{}, &rows); !database.IsBusy(err) {
 			t.Errorf("it was told %v", err)
 		}
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := driver.Query(ctx, "SELECT count(*) FROM note", []any{}, &rows); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who gave up was told %v", err)
+		}
 		for _, tx := range taken {
 			commit(t, tx)
 		}

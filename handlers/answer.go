@@ -1,9 +1,11 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/a-h/templ"
@@ -15,7 +17,7 @@ import (
 
 // answer shows the view in the format that suits the client.
 func answer(c echo.Context, status int, view views.View) error {
-	format, err := negotiate(c.Request())
+	format, err := negotiate(c.Request(), formats...)
 	if err != nil {
 		return err
 	}
@@ -26,27 +28,49 @@ func answer(c echo.Context, status int, view views.View) error {
 func send(c echo.Context, status int, format format, view views.View) error {
 	body := templ.GetBuffer() // used again: to grow a new one to a page's size costs more than a short page
 	defer templ.ReleaseBuffer(body)
-	contentType := format.mediaType
 	var err error
 	switch format {
 	case html:
 		pageHeaders(c.Response().Header())
 		err = view.HTML(root(c)).Render(c.Request().Context(), body)
-	case asJSON:
-		encoder := json.NewEncoder(body)
-		encoder.SetEscapeHTML(false)
-		err = encoder.Encode(view.JSON())
-		if status >= http.StatusBadRequest {
-			contentType = "application/problem+json"
-		}
+	case asJSON, ndjson:
+		err = encode(body, format, view)
 	default:
 		body.Write(view.AppendText(body.AvailableBuffer()))
 	}
 	if err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
+	announce(c, format, status)
+	c.Response().WriteHeader(status)
+	_, err = c.Response().Write(body.Bytes())
+	return err
+}
+
+// encode writes the view as JSON: on one line, but for the messages of a list as NDJSON, which have a line each, the newest last.
+func encode(body *bytes.Buffer, format format, view views.View) error {
+	encoder := json.NewEncoder(body)
+	encoder.SetEscapeHTML(false)
+	list, ok := view.(views.Messages)
+	if format != ndjson || !ok {
+		return encoder.Encode(view.JSON())
+	}
+	for _, m := range slices.Backward(list.Messages) {
+		if err := encoder.Encode(views.Message{Message: m}.JSON()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// announce sets the headers of an answer in the format.
+func announce(c echo.Context, format format, status int) {
+	contentType := format.mediaType
+	if status >= http.StatusBadRequest && (format == asJSON || format == ndjson) {
+		contentType = "application/problem+json"
+	}
+	c.Response().Header().Set(echo.HeaderContentType, contentType+"; charset=utf-8")
 	c.Response().Header().Add(echo.HeaderVary, "Accept")
-	return c.Blob(status, contentType+"; charset=utf-8", body.Bytes())
 }
 
 // root returns the relative path from the request's address to the application's root. Every link and redirect begins

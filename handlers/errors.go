@@ -57,7 +57,7 @@ func (b book) fail(err error, c echo.Context) {
 
 // formatOfError is the client's, or text for one that will have nothing that there is.
 func formatOfError(c echo.Context) format {
-	format, err := negotiate(c.Request())
+	format, err := negotiate(c.Request(), formats...)
 	if err != nil {
 		return text
 	}

@@ -13,9 +13,12 @@ import (
 	"daybook/views"
 )
 
-// list shows a page of messages: the newest, if the address does not name another.
+// list shows a page of messages: the newest, if the address names no other.
 func (b book) list(c echo.Context) error {
 	query := c.QueryParams()
+	if query.Has("all") {
+		return b.all(c)
+	}
 	page, err := pageOf(query)
 	if err != nil {
 		return err
@@ -83,7 +86,7 @@ func (b book) recordByAddress(c echo.Context) error {
 	if found && certainlyMeant(c.Request()) {
 		return b.keep(c, value)
 	}
-	format, err := negotiate(c.Request())
+	format, err := negotiate(c.Request(), formats...)
 	if err != nil {
 		return err
 	}
@@ -101,7 +104,7 @@ func (b book) keep(c echo.Context, value string) error {
 		return refuse(http.StatusRequestEntityTooLarge, "The message has %d bytes, more than the %d that are allowed.",
 			len(value), b.maxMessage)
 	}
-	format, err := negotiate(c.Request())
+	format, err := negotiate(c.Request(), formats...)
 	if err != nil {
 		return err
 	}

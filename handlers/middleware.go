@@ -11,11 +11,14 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 )
 
+// writeTimeout is how long a client may take for an answer, or for the next portion of one that has no end in sight.
+const writeTimeout = time.Minute
+
 // limit bounds what a client can make the server wait for and keep, before any handler sees the request.
 func limit(server *http.Server, log *slog.Logger) {
 	server.ReadHeaderTimeout = 10 * time.Second
 	server.ReadTimeout = time.Minute
-	server.WriteTimeout = time.Minute
+	server.WriteTimeout = writeTimeout
 	server.IdleTimeout = 2 * time.Minute
 	server.MaxHeaderBytes = 64 << 10
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)

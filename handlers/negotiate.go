@@ -18,25 +18,26 @@ var (
 	text   = format{"text", echo.MIMETextPlain}
 	html   = format{"html", echo.MIMETextHTML}
 	asJSON = format{"json", echo.MIMEApplicationJSON}
+	ndjson = format{"ndjson", "application/x-ndjson"} // an object a line
 )
 
-// formats are in the order in which they are given to a client to which all are alike.
-var formats = []format{text, html, asJSON}
+// formats are what most answers come as, in the order in which they are given to a client to which all are alike.
+var formats = []format{text, html, asJSON, ndjson}
 
 // negotiate chooses the format of the answer: the one that the address names, or the one that the Accept header
-// prefers, or text.
-func negotiate(r *http.Request) (format, error) {
+// prefers, or the first.
+func negotiate(r *http.Request, formats ...format) (format, error) {
 	if query := r.URL.Query(); query.Has("format") {
 		for _, f := range formats {
 			if f.name == query.Get("format") {
 				return f, nil
 			}
 		}
-		return format{}, notAcceptable()
+		return format{}, notAcceptable(formats)
 	}
 	accept := strings.Join(r.Header.Values("Accept"), ",")
 	if strings.TrimSpace(accept) == "" {
-		return text, nil
+		return formats[0], nil
 	}
 	ranges := parseAccept(accept)
 	var best format
@@ -48,13 +49,17 @@ func negotiate(r *http.Request) (format, error) {
 		}
 	}
 	if most.quality == 0 {
-		return format{}, notAcceptable()
+		return format{}, notAcceptable(formats)
 	}
 	return best, nil
 }
 
-func notAcceptable() error {
-	return refuse(http.StatusNotAcceptable, "This comes as text/plain, text/html or application/json.")
+func notAcceptable(formats []format) error {
+	var names []string
+	for _, f := range formats {
+		names = append(names, f.mediaType)
+	}
+	return refuse(http.StatusNotAcceptable, "This comes as %s.", strings.Join(names, ", "))
 }
 
 // mediaRange is one element of an Accept header (RFC 9110, section 12.5.1).
