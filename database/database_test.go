@@ -417,7 +417,7 @@ func TestWaitForAReaderIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		driver, _ := open(t)
 		var taken []dialect.Tx
-		for range max(4, runtime.NumCPU()) {
+		for range max(16, 2*runtime.NumCPU()) {
 			tx := begin(t, driver, true)
 			number(t, tx, "SELECT count(*) FROM note")
 			taken = append(taken, tx)

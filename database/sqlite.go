@@ -32,7 +32,11 @@ var settings = fmt.Sprintf("PRAGMA busy_timeout = %d;", busyTimeout.Milliseconds
 `
 
 // readerSettings makes a connection unable to write: SQLite has no read-only transactions.
-var readerSettings = settings + `PRAGMA query_only = ON;`
+var readerSettings = settings + `
+	PRAGMA query_only = ON;
+	-- In KiB, of the 2000 that are usual: there are many readers, and what they share is in the system's cache.
+	PRAGMA cache_size = -500;
+`
 
 // sqliteDriver is an ent driver over two pools on one file.
 type sqliteDriver struct {
@@ -55,8 +59,9 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 	}
 	p := pools{
 		writer: newPool(path, settings, 1),
-		// More readers than cores would only take turns; a few more than one let a slow reader pass.
-		readers: newPool(path, readerSettings, max(4, runtime.NumCPU())),
+		// More readers than cores would only take turns, but one that sends all it reads to a slow client is no burden to the
+		// processor, and others shall not wait for it.
+		readers: newPool(path, readerSettings, max(16, 2*runtime.NumCPU())),
 	}
 	if err := p.check(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %s", explain(path, err)), p.Close())

@@ -72,6 +72,35 @@ func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
 	if size := logSize(t, w); size != 0 {
 		t.Errorf("the log still has %d bytes", size)
 	}
+	timeout, err := driver.QueryContext(t.Context(), "PRAGMA busy_timeout")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer timeout.Close()
+	if ms, err := entsql.ScanInt(timeout); err != nil || ms != int(busyTimeout.Milliseconds()) {
+		t.Errorf("the writer now waits for %d ms: %v", ms, err)
+	}
+}
+
+// TestCloseEndsTheWatch closes the database while a transaction is forgotten.
+func TestCloseEndsTheWatch(t *testing.T) {
+	driver, _ := openGroup(t)
+	forgotten, err := driver.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := forgotten.Exec(t.Context(), "SELECT 1", []any{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if driver.watch.timer.Stop() || len(driver.watch.open) != 0 {
+		t.Error("it is still looked at")
+	}
+	if err := forgotten.Rollback(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestReadersByTurnsDoNotKeepTheLog has somebody read at any moment, so that SQLite by itself never gets to begin the log

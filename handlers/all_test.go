@@ -77,3 +77,23 @@ func TestAllMessagesAreOneSnapshot(t *testing.T) {
 		t.Errorf("%d lines, want %d", n, messages)
 	}
 }
+
+// TestSlowClientsLeaveRoomToRead has eight clients that ask for everything and take nothing of it.
+func TestSlowClientsLeaveRoomToRead(t *testing.T) {
+	b := open(t)
+	if err := b.client.Message.MapCreateBulk(make([]int, 2000), func(create *ent.MessageCreate, i int) {
+		create.SetValue(strings.Repeat("x", 10_000)) // more than lies between server and client
+	}).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		response, err := http.Get(b.url + "/?all")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+	}
+	if got := b.send("GET", "/", ""); got.status != 200 {
+		t.Errorf("somebody else was answered %d %s", got.status, got.body)
+	}
+}
