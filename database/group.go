@@ -113,30 +113,24 @@ func (w *writer) giveUp(turn chan struct{}, why error) error {
 // commits.
 func (w *writer) pass() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.group != nil && len(w.queue) == 0 {
 		// Let run what can run: somebody else may be just about to join, and who is alone waits for nobody.
 		w.mu.Unlock()
 		runtime.Gosched()
 		w.mu.Lock()
 	}
-	committed := w.group != nil && !w.another()
-	if committed {
+	if w.group != nil && !w.another() {
 		w.mu.Unlock() // it takes a flush of the disk, and others are to queue meanwhile
 		w.commit()
 		w.mu.Lock()
 	}
-	next := len(w.queue) > 0
-	if next {
-		close(w.queue[0].turn)
-		w.queue = slices.Delete(w.queue, 0, 1)
-	} else {
+	if len(w.queue) == 0 {
 		w.taken = false
+		return
 	}
-	w.mu.Unlock()
-	if committed && next {
-		// All of the group have their answers to write now. That can wait for the next one to begin; the others wait for it.
-		runtime.Gosched()
-	}
+	close(w.queue[0].turn)
+	w.queue = slices.Delete(w.queue, 0, 1)
 }
 
 // another reports whether another transaction is to join the group. The caller holds mu.
