@@ -43,7 +43,7 @@ func (w *writer) trim() {
 	ctx := context.Background()
 	conn, err := w.pool.take(ctx)
 	if err != nil {
-		return // closed, and closing has copied everything
+		return // it is closed, or in use outside of transactions: the log can wait
 	}
 	defer w.pool.give(conn)
 	// That it cannot be done yet is not an error, and what else there is the next commit will be told.

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"bytes"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,17 +42,27 @@ func (b book) all(c echo.Context) error {
 	if c.Request().Method == http.MethodHead {
 		return c.NoContent(http.StatusOK)
 	}
-	s := newSender(c, format)
-	for rows.Next() {
-		var m ent.Message
-		if err := errors.Join(rows.Scan(&m.ID, &m.Value, &m.RecordedAt), s.add(&m)); err != nil {
-			return fmt.Errorf("send all messages: %w", err)
-		}
-	}
-	if err := errors.Join(rows.Err(), s.end()); err != nil {
+	if err := sendRows(newSender(c, format), rows); err != nil {
 		return fmt.Errorf("send all messages: %w", err)
 	}
 	return nil
+}
+
+// sendRows sends a message for each row. Where the rows end by an error, the answer gets no end.
+func sendRows(s *sender, rows *sql.Rows) error {
+	for rows.Next() {
+		var m ent.Message
+		if err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt); err != nil {
+			return err
+		}
+		if err := s.add(&m); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return s.end()
 }
 
 // sender writes messages in a format, a portion at a time.
@@ -83,7 +94,10 @@ func (s *sender) add(m *ent.Message) error {
 		s.next.WriteByte(',')
 	}
 	s.begun = true
-	return errors.Join(s.encoder.Encode(view.JSON()), s.send(portion))
+	if err := s.encoder.Encode(view.JSON()); err != nil {
+		return err
+	}
+	return s.send(portion)
 }
 
 func (s *sender) end() error {
