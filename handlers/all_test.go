@@ -97,3 +97,22 @@ func TestSlowClientsLeaveRoomToRead(t *testing.T) {
 		t.Errorf("somebody else was answered %d %s", got.status, got.body)
 	}
 }
+
+// TestAllMessagesThatFailHaveNoEnd has a row that cannot be read, after more than what is held back.
+func TestAllMessagesThatFailHaveNoEnd(t *testing.T) {
+	b := open(t)
+	if err := b.client.Message.MapCreateBulk(make([]int, 300), func(create *ent.MessageCreate, i int) {
+		create.SetValue(strings.Repeat("x", 10_000))
+	}).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.exec("UPDATE messages SET recorded_at = x'00' WHERE id = 1") // as JSON, the last one
+	response, err := http.Get(b.url + "/?all&format=json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if body, err := io.ReadAll(response.Body); err == nil || strings.HasSuffix(string(body), "]}\n") {
+		t.Errorf("%d bytes arrived as if they were all: %v", len(body), err)
+	}
+}
