@@ -128,13 +128,17 @@ func (l *commandLine) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
-// openDatabase returns a client of the database, whose tables exist.
+// openDatabase returns a client of the database, whose tables exist, and whose messages are indexed.
 func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (*ent.Client, error) {
 	driver, err := database.Open(ctx, l.Database)
 	if err != nil {
 		return nil, err
 	}
-	if err := database.Migrate(ctx, driver, schema.Version, migrate.Tables...); err != nil {
+	err = database.Migrate(ctx, driver, schema.Version, migrate.Tables...)
+	if err == nil {
+		err = handlers.Index(ctx, ent.NewClient(ent.Driver(driver)))
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", l.Database, err), driver.Close())
 	}
 	if l.Debug {

@@ -5,6 +5,7 @@ package ent
 import (
 	"context"
 	"daybook/ent/message"
+	"daybook/ent/slice"
 	"errors"
 	"fmt"
 	"reflect"
@@ -74,6 +75,7 @@ func checkColumn(t, c string) error {
 	initCheck.Do(func() {
 		columnCheck = sql.NewColumnCheck(map[string]func(string) bool{
 			message.Table: message.ValidColumn,
+			slice.Table:   slice.ValidColumn,
 		})
 	})
 	return columnCheck(t, c)

@@ -20,8 +20,10 @@ type Message struct {
 	// Value holds the value of the "value" field.
 	Value string `json:"value,omitempty"`
 	// RecordedAt holds the value of the "recorded_at" field.
-	RecordedAt   time.Time `json:"recorded_at,omitempty"`
-	selectValues sql.SelectValues
+	RecordedAt time.Time `json:"recorded_at,omitempty"`
+	// IdempotencyKey holds the value of the "idempotency_key" field.
+	IdempotencyKey string `json:"idempotency_key,omitempty"`
+	selectValues   sql.SelectValues
 }
 
 // scanValues returns the types for scanning values from sql.Rows.
@@ -31,7 +33,7 @@ func (*Message) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case message.FieldID:
 			values[i] = new(sql.NullInt64)
-		case message.FieldValue:
+		case message.FieldValue, message.FieldIdempotencyKey:
 			values[i] = new(sql.NullString)
 		case message.FieldRecordedAt:
 			values[i] = new(sql.NullTime)
@@ -67,6 +69,12 @@ func (_m *Message) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field recorded_at", values[i])
 			} else if value.Valid {
 				_m.RecordedAt = value.Time
+			}
+		case message.FieldIdempotencyKey:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field idempotency_key", values[i])
+			} else if value.Valid {
+				_m.IdempotencyKey = value.String
 			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
@@ -109,6 +117,9 @@ func (_m *Message) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("recorded_at=")
 	builder.WriteString(_m.RecordedAt.Format(time.ANSIC))
+	builder.WriteString(", ")
+	builder.WriteString("idempotency_key=")
+	builder.WriteString(_m.IdempotencyKey)
 	builder.WriteByte(')')
 	return builder.String()
 }

@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"daybook/ent"
-	"daybook/ent/message"
 	"daybook/transaction"
 	"daybook/views"
 )
@@ -20,47 +18,33 @@ import (
 // portion is how many bytes of the whole book are sent at a time.
 const portion = 32 << 10
 
-// all sends every message from one snapshot, one after another, so that it takes no more memory for a large book than for a small
-// one. Text and NDJSON have the newest last, JSON has it first, as on a page.
+// all sends every message, or every one that contains the words, from one snapshot, one after another, so that it takes no more
+// memory for a large book than for a small one. Text and NDJSON have the newest last, JSON has it first, as on a page.
 func (b book) all(c echo.Context) error {
 	format, err := negotiate(c.Request(), text, asJSON, ndjson)
 	if err != nil {
 		return err
 	}
-	order := "ASC"
-	if format == asJSON {
-		order = "DESC"
-	}
-	rows, err := transaction.Client[*ent.Client](c).QueryContext(c.Request().Context(), fmt.Sprintf(
-		"SELECT %s, %s, %s FROM %s ORDER BY %s %s",
-		message.FieldID, message.FieldValue, message.FieldRecordedAt, message.Table, message.FieldID, order))
+	words, err := wordsOf(c.QueryParams())
 	if err != nil {
-		return fmt.Errorf("send all messages: %w", err)
+		return err
 	}
-	defer rows.Close()
 	announce(c, format, http.StatusOK)
 	if c.Request().Method == http.MethodHead {
 		return c.NoContent(http.StatusOK)
 	}
-	if err := sendRows(newSender(c, format), rows); err != nil {
-		return fmt.Errorf("send all messages: %w", err)
+	order := oldestFirst
+	if format == asJSON {
+		order = newestFirst
 	}
-	return nil
-}
-
-// sendRows sends a message for each row. Where the rows end by an error, the answer gets no end.
-func sendRows(s *sender, rows *sql.Rows) error {
-	for rows.Next() {
-		var m ent.Message
-		if err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt); err != nil {
-			return err
+	s := newSender(c, format)
+	for m, err := range read(c.Request().Context(), transaction.Client[*ent.Client](c), everything, order, words) {
+		if err == nil {
+			err = s.add(m)
 		}
-		if err := s.add(&m); err != nil {
-			return err
+		if err != nil {
+			return fmt.Errorf("send all messages: %w", err) // and the answer gets no end
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return err
 	}
 	return s.end()
 }

@@ -112,6 +112,7 @@ func TestBrowserRecordsByKeyboard(t *testing.T) {
 	tab.do(
 		chromedp.Navigate(b.url),
 		chromedp.KeyEvent("\t"), // to the name
+		chromedp.KeyEvent("\t"), // to the search
 		chromedp.KeyEvent("\t"), // to the text area
 		chromedp.KeyEvent("by keyboard"),
 		chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)),

@@ -20,6 +20,7 @@ import (
 
 // book is what the handlers share.
 type book struct {
+	client     *ent.Client
 	log        *slog.Logger
 	maxMessage int
 	zone       *time.Location
@@ -28,7 +29,7 @@ type book struct {
 // New returns the application. Its messages are the client's, and hold at most maxMessage bytes each. Requests and
 // the causes of errors are logged to log. The Server of the returned Echo is ready to serve.
 func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
-	b := book{log: log, maxMessage: maxMessage, zone: time.Local}
+	b := book{client: client, log: log, maxMessage: maxMessage, zone: time.Local}
 	e := echo.New()
 	e.HTTPErrorHandler = b.fail
 	limit(e.Server, log)

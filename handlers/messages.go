@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -29,6 +30,8 @@ func (b book) list(c echo.Context) error {
 	}
 	view := views.Messages{
 		Messages: messages,
+		Newest:   page.newest(),
+		Words:    page.words,
 		Older:    beside(query, "before", older),
 		Newer:    beside(query, "after", newer),
 		Query:    query,
@@ -113,6 +116,9 @@ func (b book) keep(c echo.Context, value string) error {
 		Save(c.Request().Context())
 	if err != nil {
 		return fmt.Errorf("record a message: %w", err)
+	}
+	if recorded.ID%segmentSize == 0 { // a segment is full
+		transaction.AfterCommit(c, func(ctx context.Context) error { return Index(ctx, b.client) })
 	}
 	if format == html {
 		return c.Redirect(http.StatusSeeOther, root(c))

@@ -12,7 +12,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"daybook/ent"
-	"daybook/ent/message"
 	"daybook/views"
 )
 
@@ -28,10 +27,14 @@ type page struct {
 	before *int // it ends before the message with this number
 	after  *int // it begins after that one
 	limit  int
+	words  views.Words // that its messages contain
 }
 
 // pageOf reads which page the address asks for.
 func pageOf(query url.Values) (p page, err error) {
+	if p.words, err = wordsOf(query); err != nil {
+		return page{}, err
+	}
 	if p.before, err = number(query, "before", 1, math.MaxInt); err != nil {
 		return page{}, err
 	}
@@ -52,6 +55,9 @@ func pageOf(query url.Values) (p page, err error) {
 	return p, nil
 }
 
+// newest reports whether what is recorded next will be on the page.
+func (p page) newest() bool { return p.before == nil && p.after == nil && len(p.words) == 0 }
+
 // number reads a parameter, or returns nil if the address does not have it.
 func number(query url.Values, name string, least, most int) (*int, error) {
 	if !query.Has(name) {
@@ -66,52 +72,57 @@ func number(query url.Values, name string, least, most int) (*int, error) {
 
 // read returns the messages of the page, newest first, and where the next older and newer pages stand: nil if there is none.
 func (p page) read(ctx context.Context, client *ent.Client) (messages []*ent.Message, older, newer *int, err error) {
-	query := client.Message.Query().Limit(p.limit + 1) // one more tells whether there are more
-	switch {
-	case p.after != nil:
-		query.Where(message.IDGT(*p.after)).Order(ent.Asc(message.FieldID))
-	case p.before != nil:
-		query.Where(message.IDLT(*p.before)).Order(ent.Desc(message.FieldID))
-	default:
-		query.Order(ent.Desc(message.FieldID))
-	}
-	if messages, err = query.All(ctx); err != nil {
-		return nil, nil, nil, err
-	}
-	behind, err := p.behind(ctx, client)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	var ahead *int
-	if len(messages) > p.limit {
-		messages = messages[:p.limit]
-		ahead = &messages[p.limit-1].ID
-	}
-	if p.after != nil {
-		slices.Reverse(messages)
-		return messages, behind, ahead, nil
-	}
-	return messages, ahead, behind, nil
-}
-
-// behind returns where the page stands that ends where this one begins, if there is one.
-func (p page) behind(ctx context.Context, client *ent.Client) (*int, error) {
-	var stands int
-	query := client.Message.Query()
+	ahead, order := everything, newestFirst
+	behind, back, stands := nothing, oldestFirst, 0
 	switch {
 	case p.after != nil:
 		stands = *p.after + 1
-		query.Where(message.IDLT(stands))
+		ahead.first, order = stands, oldestFirst
+		behind, back = span{0, *p.after}, newestFirst
 	case p.before != nil:
 		stands = *p.before - 1
-		query.Where(message.IDGT(stands))
-	default:
+		ahead.last = stands
+		behind = span{*p.before, everything.last}
+	}
+	// One more tells whether there are more.
+	if messages, err = p.take(ctx, client, ahead, order, p.limit+1); err != nil {
+		return nil, nil, nil, err
+	}
+	passed, err := p.take(ctx, client, behind, back, 1)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if len(messages) > p.limit {
+		messages = messages[:p.limit]
+		older = &messages[p.limit-1].ID
+	}
+	if len(passed) > 0 {
+		newer = &stands
+	}
+	if p.after != nil {
+		slices.Reverse(messages)
+		older, newer = newer, older
+	}
+	return messages, older, newer, nil
+}
+
+// take returns the first n messages of the span, in order, that contain the words of the page.
+func (p page) take(ctx context.Context, client *ent.Client, s span, order order, n int) (messages []*ent.Message, err error) {
+	if s.first > s.last {
 		return nil, nil
 	}
-	if exists, err := query.Exist(ctx); err != nil || !exists {
-		return nil, err
+	if len(p.words) == 0 {
+		return s.query(client, order).Limit(n).All(ctx)
 	}
-	return &stands, nil
+	for m, err := range read(ctx, client, s, order, p.words) {
+		if err != nil {
+			return nil, err
+		}
+		if messages = append(messages, m); len(messages) == n {
+			break
+		}
+	}
+	return messages, nil
 }
 
 // beside returns the address of the page that stands there, or nothing.

@@ -5,4 +5,5 @@ package views
 type Form struct {
 	Problem        // why nothing was recorded; without a Detail nothing has gone wrong yet
 	Value   string // what the text area holds
+	Key     string // the idempotency key with which it records, so that to send it twice records once
 }

@@ -8,14 +8,28 @@ import (
 	"daybook/ent"
 )
 
-// Messages shows the book: the form, and messages under the days they were recorded on.
+// Messages shows a page of the book: messages under the days they were recorded on.
 type Messages struct {
 	Messages []*ent.Message // newest first
+	Newest   bool           // it is the page on which the newest message is, and will be: it has the form as well
 	Older    string         // the address of the next older page, if there is one
 	Newer    string
+	Words    Words          // that were searched for
 	Query    url.Values     // the parameters of the page's own address
 	Zone     *time.Location // in which days and times are told
+	Key      string         // the form's
 	Command  string         // a command line that records, for a book that is still empty
+}
+
+// title says what the page shows.
+func (v Messages) title() string {
+	switch {
+	case len(v.Words) > 0:
+		return "Search · Daybook"
+	case v.Newest:
+		return "Daybook"
+	}
+	return "Older messages · Daybook"
 }
 
 // day is the messages of one day, newest first.

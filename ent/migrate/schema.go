@@ -3,6 +3,7 @@
 package migrate
 
 import (
+	"entgo.io/ent/dialect/entsql"
 	"entgo.io/ent/dialect/sql/schema"
 	"entgo.io/ent/schema/field"
 )
@@ -13,18 +14,44 @@ var (
 		{Name: "id", Type: field.TypeInt, Increment: true},
 		{Name: "value", Type: field.TypeString, Size: 16777216},
 		{Name: "recorded_at", Type: field.TypeTime},
+		{Name: "idempotency_key", Type: field.TypeString, Nullable: true},
 	}
 	// MessagesTable holds the schema information for the "messages" table.
 	MessagesTable = &schema.Table{
 		Name:       "messages",
 		Columns:    MessagesColumns,
 		PrimaryKey: []*schema.Column{MessagesColumns[0]},
+		Indexes: []*schema.Index{
+			{
+				Name:    "message_idempotency_key",
+				Unique:  true,
+				Columns: []*schema.Column{MessagesColumns[3]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "idempotency_key IS NOT NULL",
+				},
+			},
+		},
+	}
+	// SlicesColumns holds the columns for the "slices" table.
+	SlicesColumns = []*schema.Column{
+		{Name: "id", Type: field.TypeInt},
+		{Name: "bits", Type: field.TypeBytes},
+	}
+	// SlicesTable holds the schema information for the "slices" table.
+	SlicesTable = &schema.Table{
+		Name:       "slices",
+		Columns:    SlicesColumns,
+		PrimaryKey: []*schema.Column{SlicesColumns[0]},
 	}
 	// Tables holds all the tables in the schema.
 	Tables = []*schema.Table{
 		MessagesTable,
+		SlicesTable,
 	}
 )
 
 func init() {
+	SlicesTable.Annotation = &entsql.Annotation{
+		Table: "slices",
+	}
 }

@@ -7,7 +7,9 @@ import (
 	"unicode/utf8"
 
 	"entgo.io/ent"
+	"entgo.io/ent/dialect/entsql"
 	"entgo.io/ent/schema/field"
+	"entgo.io/ent/schema/index"
 )
 
 // MaxValue is the size in bytes that no message exceeds, whatever the server's own limit.
@@ -26,7 +28,7 @@ const (
 func (e Invalid) Error() string { return string(e) }
 
 // Version numbers the schema. It goes up when a database that the new schema has written is not for the old one.
-const Version = 1
+const Version = 2
 
 // Message is one entry of the book. It is never edited.
 type Message struct {
@@ -43,6 +45,18 @@ func (Message) Fields() []ent.Field {
 		field.Time("recorded_at").
 			Default(now).
 			Immutable(),
+		field.String("idempotency_key").
+			Optional().
+			Immutable(),
+	}
+}
+
+// Indexes of the Message. Most messages have no key, and are not in the index.
+func (Message) Indexes() []ent.Index {
+	return []ent.Index{
+		index.Fields("idempotency_key").
+			Unique().
+			Annotations(entsql.IndexWhere("idempotency_key IS NOT NULL")),
 	}
 }
 
