@@ -67,7 +67,7 @@ func formatOfError(c echo.Context) format {
 // viewOfError is the problem, with the form if a message was on its way.
 func viewOfError(c echo.Context, problem views.Problem) views.View {
 	if value, ok := c.Get(typed).(string); ok {
-		return views.Form{Problem: problem, Value: value}
+		return views.Form{Problem: problem, Value: value, Key: newKey()}
 	}
 	return problem
 }

@@ -75,7 +75,12 @@ func (l *log) waitFor(t *testing.T, n int, what string) {
 // open opens a book as main does.
 func open(t *testing.T) *book {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "daybook.db")
+	return openAt(t, filepath.Join(t.TempDir(), "daybook.db"))
+}
+
+// openAt opens the book in the file at path.
+func openAt(t *testing.T, path string) *book {
+	t.Helper()
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)

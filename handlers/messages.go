@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -31,6 +32,7 @@ func (b book) list(c echo.Context) error {
 	view := views.Messages{
 		Messages: messages,
 		Newest:   page.newest(),
+		Key:      newKey(),
 		Words:    page.words,
 		Older:    beside(query, "before", older),
 		Newer:    beside(query, "after", newer),
@@ -71,23 +73,26 @@ func (b book) show(c echo.Context) error {
 // record records the message that the body holds.
 func (b book) record(c echo.Context) error {
 	// The whole body first: a client that sends slowly must not keep the writer waiting.
-	value, err := readMessage(c.Request())
+	sent, err := readSubmission(c.Request())
 	if err != nil {
 		return err
 	}
-	return b.keep(c, value)
+	return b.keep(c, sent)
 }
 
 // recordByAddress records the message that the address holds, as the recipe has it, if it is certainly meant.
 // Otherwise it shows the form, filled in.
 func (b book) recordByAddress(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
-	value, found, err := field(c.Request().URL.RawQuery)
+	sent, found, err := fromFields(c.Request().URL.RawQuery)
 	if err != nil {
 		return err
 	}
 	if found && certainlyMeant(c.Request()) {
-		return b.keep(c, value)
+		if sent, err = sent.withKeyOf(c.Request()); err != nil {
+			return err
+		}
+		return b.keep(c, sent)
 	}
 	format, err := negotiate(c.Request(), formats...)
 	if err != nil {
@@ -96,24 +101,22 @@ func (b book) recordByAddress(c echo.Context) error {
 	if format != html {
 		return refuse(http.StatusUnprocessableEntity, "Nothing is recorded yet. To record: %s", command(c))
 	}
-	return answer(c, http.StatusOK, views.Form{Value: value})
+	return answer(c, http.StatusOK, views.Form{Value: sent.value, Key: newKey()})
 }
 
 // keep stores the message and says so.
-func (b book) keep(c echo.Context, value string) error {
+func (b book) keep(c echo.Context, sent submission) error {
 	// Should anything go wrong from here on, until the commit even, the form comes back with it.
-	c.Set(typed, value)
-	if len(value) > b.maxMessage {
+	c.Set(typed, sent.value)
+	if len(sent.value) > b.maxMessage {
 		return refuse(http.StatusRequestEntityTooLarge, "The message has %d bytes, more than the %d that are allowed.",
-			len(value), b.maxMessage)
+			len(sent.value), b.maxMessage)
 	}
 	format, err := negotiate(c.Request(), formats...)
 	if err != nil {
 		return err
 	}
-	recorded, err := transaction.Client[*ent.Client](c).Message.Create().
-		SetValue(value).
-		Save(c.Request().Context())
+	recorded, err := sent.once(c.Request().Context(), transaction.Client[*ent.Client](c))
 	if err != nil {
 		return fmt.Errorf("record a message: %w", err)
 	}
@@ -126,3 +129,23 @@ func (b book) keep(c echo.Context, value string) error {
 	c.Response().Header().Set(echo.HeaderLocation, fmt.Sprintf("%smessages/%d", root(c), recorded.ID))
 	return send(c, http.StatusCreated, format, views.Recorded{Message: views.Message{Message: recorded, Zone: b.zone}})
 }
+
+// once stores the message, unless it has been stored with the same key before. That is in the same transaction, so of two
+// requests that come at the same moment one sees what the other has stored.
+func (s submission) once(ctx context.Context, client *ent.Client) (*ent.Message, error) {
+	if s.key == "" {
+		return client.Message.Create().SetValue(s.value).Save(ctx)
+	}
+	first, err := client.Message.Query().Where(message.IdempotencyKey(s.key)).Only(ctx)
+	if ent.IsNotFound(err) {
+		return client.Message.Create().SetValue(s.value).SetIdempotencyKey(s.key).Save(ctx)
+	}
+	if err == nil && first.Value != s.value {
+		err = refuse(http.StatusUnprocessableEntity,
+			"Another message was recorded with the same key. If this one is meant as well, record it again, with a new key.")
+	}
+	return first, err
+}
+
+// newKey returns a key for a form, which nobody else has.
+func newKey() string { return rand.Text() }

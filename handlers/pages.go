@@ -12,6 +12,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"daybook/ent"
+	"daybook/ent/message"
 	"daybook/views"
 )
 
@@ -112,7 +113,7 @@ func (p page) take(ctx context.Context, client *ent.Client, s span, order order,
 		return nil, nil
 	}
 	if len(p.words) == 0 {
-		return s.query(client, order).Limit(n).All(ctx)
+		return s.query(client, order).Limit(n).Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).All(ctx)
 	}
 	for m, err := range read(ctx, client, s, order, p.words) {
 		if err != nil {
