@@ -31,6 +31,8 @@ func launch(t *testing.T) tab {
 		chromedp.UserDataDir(t.TempDir()),
 		chromedp.NoSandbox, // as root, in a container, there is none
 		chromedp.Flag("disable-quic", true),
+		// A mouse, which a browser without a window does not have, and without which it hides what is for keyboards.
+		chromedp.Flag("blink-settings", "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"),
 		chromedp.Flag("disable-component-update", true),
 	)
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
@@ -281,7 +283,7 @@ func TestLooks(t *testing.T) {
 				tab.do(
 					chromedp.EmulateViewport(width, 800),
 					command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-						{Name: "prefers-color-scheme", Value: scheme}, {Name: "hover", Value: "hover"},
+						{Name: "prefers-color-scheme", Value: scheme},
 					}}),
 					chromedp.Navigate(page.url),
 				)
