@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"net"
 	"net/http"
@@ -223,34 +224,30 @@ func serveElsewhere(t *testing.T, content string) string {
 	return strings.Replace("http://"+listener.Addr().String(), "127.0.0.1", "localhost", 1)
 }
 
-// look is a JavaScript function that returns what is wrong with the page's looks: what is wider than the window, and
-// text with a contrast below 4.5 to 1 (WCAG 2.2, 1.4.3).
-const look = `(() => {
-	const faults = [];
-	const rgb = color => color.match(/[\d.]+/g).map(Number);
-	const luminance = ([r, g, b]) => [r, g, b].map(v => v / 255)
-		.map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-		.reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-	const background = element => {
-		for (; element; element = element.parentElement) {
-			const color = rgb(getComputedStyle(element).backgroundColor);
-			if (color.length === 3 || color[3] === 1) return color;
-		}
-		return [255, 255, 255];
-	};
-	for (const element of document.body.querySelectorAll("*")) {
-		if (![...element.childNodes].some(node => node.nodeType === 3 && node.data.trim())) continue;
-		const [a, b] = [rgb(getComputedStyle(element).color), background(element)].map(luminance);
-		const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-		if (contrast < 4.5) faults.push(element.className + " " + element.tagName + ": contrast " + contrast.toFixed(2));
-	}
+// axe is axe-core, which knows the rules that make a page of use to everybody.
+//
+//go:embed testdata/axe-core-4.14.1/axe.min.js
+var axe string
+
+// look is JavaScript that returns what is wrong with a page's looks: what is wider than the window, and what breaks a rule
+// of axe, or may break it: a contrast that axe cannot tell shall not pass for a good one.
+const look = `(async () => {
 	const root = document.documentElement;
-	if (root.scrollWidth > root.clientWidth) faults.push("it scrolls sideways: " + root.scrollWidth + " > " + root.clientWidth);
-	return faults;
+	const sideways = root.scrollWidth > root.clientWidth ? ["it scrolls sideways: " + root.scrollWidth + " > " + root.clientWidth] : [];
+	const left = [
+		"color-contrast-enhanced",      // 7 to 1: level AAA
+		"identical-links-same-purpose", // the times of two messages in one minute: level AAA
+	];
+	const rules = Object.fromEntries(axe.getRules().map(({ruleId}) => [ruleId, {enabled: !left.includes(ruleId)}]));
+	document.body.style.backgroundImage = "none"; // the red line: upon a gradient axe tells no contrast at all
+	const {violations, incomplete} = await axe.run({rules});
+	const describe = verdict => ({id, help, nodes}) => nodes.map(({target, html, failureSummary}) =>
+		[verdict + " " + id + ": " + help, target.join(" "), html, failureSummary].join("\n").replaceAll("\n", "\n\t"));
+	return [...sideways, ...violations.flatMap(describe("it breaks")), ...incomplete.flatMap(describe("it may break"))];
 })()`
 
-// TestLooks opens every page in both schemes at both ends of the widths. With DAYBOOK_TEST_SCREENSHOTS=folder it leaves
-// a screenshot of each there.
+// TestLooks opens every page in both schemes at both ends of the widths, and lets axe judge it. With
+// DAYBOOK_TEST_SCREENSHOTS=folder it leaves a screenshot of each there.
 func TestLooks(t *testing.T) {
 	full, empty := open(t), open(t)
 	for _, message := range []string{
@@ -287,14 +284,15 @@ func TestLooks(t *testing.T) {
 					}}),
 					chromedp.Navigate(page.url),
 				)
-				for _, fault := range get(tab, chromedp.Evaluate[[]string](look)) {
-					t.Errorf("%s: %s", name, fault)
-				}
 				if folder := os.Getenv("DAYBOOK_TEST_SCREENSHOTS"); folder != "" {
 					picture := get(tab, chromedp.CaptureScreenshot())
 					if err := os.WriteFile(filepath.Join(folder, name), picture, 0o644); err != nil {
 						t.Fatal(err)
 					}
+				}
+				tab.do(chromedp.Evaluate[chromedp.Void](axe))
+				for _, fault := range get(tab, chromedp.Evaluate[[]string](look, chromedp.EvalAwaitPromise)) {
+					t.Errorf("%s: %s", name, fault)
 				}
 			}
 		}
