@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -211,17 +210,11 @@ func TestAnotherSiteCannotRecord(t *testing.T) {
 // serveElsewhere serves a page from another site than the book's: a browser takes localhost and 127.0.0.1 for two.
 func serveElsewhere(t *testing.T, content string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	addr := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
 		fmt.Fprint(w, content)
-	})}
-	go func() { _ = server.Serve(listener) }()
-	t.Cleanup(func() { _ = server.Close() })
-	return strings.Replace("http://"+listener.Addr().String(), "127.0.0.1", "localhost", 1)
+	}))
+	return strings.Replace("http://"+addr, "127.0.0.1", "localhost", 1)
 }
 
 // axe is axe-core, which knows the rules that make a page of use to everybody.
