@@ -109,19 +109,96 @@ func TestBrowserRecordsAndShows(t *testing.T) {
 	tab.do(chromedp.Click(chromedp.CSS(".back a")), chromedp.WaitVisible(first))
 }
 
-func TestBrowserRecordsByKeyboard(t *testing.T) {
+// focused is what has the focus.
+type focused struct {
+	Element string // as a test shows it
+	Place   int    // among what can be used, in the order of the page; -1 if it is nothing of that
+	Of      int    // so much can be used
+	Visible bool   // whether one can see that it has the focus
+}
+
+// focus is JavaScript that returns what is focused.
+const focus = `(() => {
+	const usable = [...document.querySelectorAll("a, button, input, select, textarea, summary, [tabindex='0']")]
+		.filter(element => !element.disabled && element.checkVisibility());
+	const element = document.activeElement, style = getComputedStyle(element), box = element.getBoundingClientRect();
+	return {
+		Element: element.cloneNode().outerHTML,
+		Place: usable.indexOf(element),
+		Of: usable.length,
+		Visible: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 &&
+			box.width > 1 && box.bottom > 0 && box.top < innerHeight,
+	};
+})()`
+
+// press presses keys, a rune for each.
+func (b tab) press(keys string, modifiers ...chromedp.Modifier) {
+	b.t.Helper()
+	b.do(chromedp.KeyEvent(keys, chromedp.KeyModifiers(modifiers...)))
+}
+
+// tabTo presses the tab key until an element has the focus.
+func (b tab) tabTo(selector chromedp.CSS) {
+	b.t.Helper()
+	matches := chromedp.Evaluate[bool](fmt.Sprintf("document.activeElement.matches(%q)", selector))
+	for range get(b, chromedp.Evaluate[focused](focus)).Of + 1 {
+		b.press("\t")
+		if get(b, matches) {
+			return
+		}
+	}
+	b.t.Fatalf("the tab key does not lead to %s", selector)
+}
+
+func TestBrowserByKeyboard(t *testing.T) {
 	b, tab := open(t), launch(t)
-	tab.do(
-		chromedp.Navigate(b.url),
-		chromedp.KeyEvent("\t"), // to the name
-		chromedp.KeyEvent("\t"), // to the search
-		chromedp.KeyEvent("\t"), // to the text area
-		chromedp.KeyEvent("by keyboard"),
-		chromedp.KeyEvent(kb.Enter, chromedp.KeyModifiers(kb.ModifierCtrl)),
-		chromedp.WaitVisible(first),
-	)
+	tab.do(chromedp.Navigate(b.url))
+	tab.tabTo(area)
+	tab.press("by keyboard")
+	tab.press(kb.Enter, kb.ModifierCtrl)
+	tab.at(b.url+"/", `.when[href$="/1"]`)
 	if got := tab.text(first); got != "by keyboard" {
 		t.Errorf("the page shows %q", got)
+	}
+	tab.tabTo(area)
+	tab.press("by" + kb.Enter + "button")
+	tab.tabTo(button)
+	tab.press(kb.Enter)
+	tab.at(b.url+"/", `.when[href$="/2"]`)
+	if got := tab.text(first); got != "by\nbutton" {
+		t.Errorf("the page shows %q", got)
+	}
+	tab.tabTo(`.when[href$="/1"]`)
+	tab.press(kb.Enter)
+	tab.at(b.url+"/messages/1", `a[rel="prev"]`)
+	tab.tabTo(`a[rel="prev"]`)
+	tab.press(kb.Enter)
+	tab.at(b.url+"/messages/2", `a[rel="next"]`)
+	tab.tabTo(`.back a`)
+	tab.press(kb.Enter)
+	tab.at(b.url+"/", `.entries`)
+}
+
+// TestKeyboardReachesEverything walks through pages by the tab key.
+func TestKeyboardReachesEverything(t *testing.T) {
+	b, tab := open(t), launch(t)
+	b.fill(9)
+	for _, path := range []string{"/?before=8&limit=3", "/messages/5", "/record", "/messages/404"} {
+		tab.do(chromedp.Navigate(b.url + path))
+		for place := range get(tab, chromedp.Evaluate[focused](focus)).Of {
+			tab.press("\t")
+			got := get(tab, chromedp.Evaluate[focused](focus))
+			if got.Place != place {
+				t.Errorf("%s: the focus is at %s, place %d instead of %d", path, got.Element, got.Place, place)
+			}
+			if !got.Visible {
+				t.Errorf("%s: one cannot see that the focus is at %s", path, got.Element)
+			}
+		}
+		tab.press("\t")
+		if got := get(tab, chromedp.Evaluate[focused](focus)); got.Place != -1 || got.Of == 0 {
+			t.Errorf("%s: after all %d places the tab key leads to %s", path, got.Of, got.Element)
+		}
 	}
 }
 
@@ -136,6 +213,9 @@ func TestBrowserKeepsARefusedMessage(t *testing.T) {
 	)
 	if kept := get(tab, chromedp.Value(area)); kept != long {
 		t.Errorf("%d bytes were typed, and %d are left", len(long), len(kept))
+	}
+	if !get(tab, chromedp.Evaluate[bool]("document.activeElement.name === 'msg'")) {
+		t.Error("the text to mend does not have the focus")
 	}
 	if got := tab.text("[role=alert]"); !strings.Contains(got, "more than the 1000") {
 		t.Errorf("the page says %q", got)
