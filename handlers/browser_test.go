@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -318,6 +319,24 @@ const look = `(async () => {
 		[verdict + " " + id + ": " + help, target.join(" "), html, failureSummary].join("\n").replaceAll("\n", "\n\t"));
 	return [...sideways, ...violations.flatMap(describe("it breaks")), ...incomplete.flatMap(describe("it may break"))];
 })()`
+
+// TestPaperHasMessagesOnly asks what is left of pages in print.
+func TestPaperHasMessagesOnly(t *testing.T) {
+	b, tab := open(t), launch(t)
+	b.fill(5)
+	b.exec("UPDATE messages SET recorded_at = '2026-11-19 07:05:09+00:00'")
+	tab.do(command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
+	for path, want := range map[string]string{
+		"/?before=4&limit=2": `^Daybook \w+, \d+ November 2026 \d\d:\d\d message 3 \d\d:\d\d message 2$`,
+		"/messages/4":        `^Daybook Message 4 \w+, \d+ November 2026, \d\d:\d\d:\d\d \S+ message 4$`,
+	} {
+		tab.do(chromedp.Navigate(b.url + path))
+		printed := get(tab, chromedp.Evaluate[string]("document.querySelectorAll('.unseen').forEach(e => e.remove()); document.body.innerText"))
+		if got := strings.Join(strings.Fields(printed), " "); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("%s: on paper there is\n%s\nwant\n%s", path, got, want)
+		}
+	}
+}
 
 // TestLooks opens every page in both schemes at both ends of the widths, and lets axe judge it. With
 // DAYBOOK_TEST_SCREENSHOTS=folder it leaves a screenshot of each there.
