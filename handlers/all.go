@@ -21,7 +21,7 @@ const portion = 32 << 10
 // all sends every message, or every one that contains the words, from one snapshot, one after another, so that it takes no more
 // memory for a large book than for a small one. Text and NDJSON have the newest last, JSON has it first, as on a page.
 func (b book) all(c echo.Context) error {
-	format, err := negotiate(c.Request(), text, asJSON, ndjson)
+	format, err := negotiate(c.Request(), allFormats...)
 	if err != nil {
 		return err
 	}
@@ -60,8 +60,7 @@ type sender struct {
 
 func newSender(c echo.Context, format format) *sender {
 	s := &sender{to: c.Response(), format: format}
-	s.encoder = json.NewEncoder(&s.next)
-	s.encoder.SetEscapeHTML(false)
+	s.encoder = newEncoder(&s.next)
 	if format == asJSON {
 		s.next.WriteString(`{"messages":[`)
 	}

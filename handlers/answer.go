@@ -3,7 +3,9 @@ package handlers
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/xml"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,52 +17,70 @@ import (
 	"daybook/views"
 )
 
-// answer shows the view in the format that suits the client.
-func answer(c echo.Context, status int, view views.View) error {
+// answer shows the view in the one of the formats that suits the client.
+func answer(c echo.Context, view views.View, formats []format) error {
 	format, err := negotiate(c.Request(), formats...)
 	if err != nil {
 		return err
 	}
-	return send(c, status, format, view)
+	return send(c, http.StatusOK, format, view)
 }
 
 // send renders the view, whole, and only then begins to answer.
 func send(c echo.Context, status int, format format, view views.View) error {
 	body := templ.GetBuffer() // used again: to grow a new one to a page's size costs more than a short page
 	defer templ.ReleaseBuffer(body)
-	var err error
-	switch format {
-	case html:
-		pageHeaders(c.Response().Header())
-		err = view.HTML(root(c)).Render(c.Request().Context(), body)
-	case asJSON, ndjson:
-		err = encode(body, format, view)
-	default:
-		body.Write(view.AppendText(body.AvailableBuffer()))
-	}
-	if err != nil {
+	if err := render(c, body, format, view); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
+	header := c.Response().Header()
 	announce(c, format, status)
+	if status == http.StatusOK {
+		header.Set("ETag", tag(body.Bytes(), view))
+		if unchanged(c.Request(), header) {
+			return c.NoContent(http.StatusNotModified)
+		}
+	}
 	c.Response().WriteHeader(status)
-	_, err = c.Response().Write(body.Bytes())
+	_, err := c.Response().Write(body.Bytes())
 	return err
 }
 
-// encode writes the view as JSON: on one line, but for the messages of a list as NDJSON, which have a line each, the newest last.
-func encode(body *bytes.Buffer, format format, view views.View) error {
-	encoder := json.NewEncoder(body)
-	encoder.SetEscapeHTML(false)
-	list, ok := view.(views.Messages)
-	if format != ndjson || !ok {
-		return encoder.Encode(view.JSON())
+// render writes the view in the format.
+func render(c echo.Context, body *bytes.Buffer, format format, view views.View) error {
+	list, isList := view.(views.Messages)
+	switch {
+	case format == html:
+		pageHeaders(c.Response().Header())
+		return view.HTML(root(c)).Render(c.Request().Context(), body)
+	case format == atom && isList:
+		body.WriteString(xml.Header)
+		return xml.NewEncoder(body).Encode(list.Atom(root(c), c.Request().Host))
+	case format == ndjson && isList:
+		return encodeLines(body, list)
+	case format == asJSON, format == ndjson:
+		return newEncoder(body).Encode(view.JSON())
 	}
+	body.Write(view.AppendText(body.AvailableBuffer()))
+	return nil
+}
+
+// encodeLines writes the messages of a list as JSON, each on a line of its own, the newest last.
+func encodeLines(body *bytes.Buffer, list views.Messages) error {
+	encoder := newEncoder(body)
 	for _, m := range slices.Backward(list.Messages) {
 		if err := encoder.Encode(views.Message{Message: m}.JSON()); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// newEncoder returns an encoder of JSON that is not for embedding in HTML.
+func newEncoder(to io.Writer) *json.Encoder {
+	encoder := json.NewEncoder(to)
+	encoder.SetEscapeHTML(false)
+	return encoder
 }
 
 // announce sets the headers of an answer in the format.

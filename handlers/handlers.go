@@ -52,6 +52,7 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 
 	read := []string{http.MethodGet, http.MethodHead}
 	e.Match(read, "/", b.list)
+	e.Match(read, "/feed", b.feed)
 	e.Match(read, "/messages/:id", b.show)
 	e.Match(read, "/record", b.recordByAddress, transaction.Write)
 	e.POST("/record", b.record)

@@ -17,31 +17,49 @@ import (
 
 // list shows a page of messages: the newest, if the address names no other.
 func (b book) list(c echo.Context) error {
-	query := c.QueryParams()
-	if query.Has("all") {
+	if c.QueryParams().Has("all") {
 		return b.all(c)
 	}
-	page, err := pageOf(query)
+	view, err := b.page(c)
 	if err != nil {
 		return err
 	}
+	return answer(c, view, listFormats)
+}
+
+// feed shows a page of messages to a feed reader, whatever that says it accepts.
+func (b book) feed(c echo.Context) error {
+	view, err := b.page(c)
+	if err != nil {
+		return err
+	}
+	return send(c, http.StatusOK, atom, view)
+}
+
+// page reads the page of messages that the address names.
+func (b book) page(c echo.Context) (views.Messages, error) {
+	query := c.QueryParams()
+	page, err := pageOf(query)
+	if err != nil {
+		return views.Messages{}, err
+	}
 	messages, older, newer, err := page.read(c.Request().Context(), transaction.Client[*ent.Client](c))
 	if err != nil {
-		return fmt.Errorf("list messages: %w", err)
+		return views.Messages{}, fmt.Errorf("list messages: %w", err)
 	}
 	view := views.Messages{
 		Messages: messages,
 		Newest:   page.newest(),
-		Key:      newKey(),
-		Words:    page.words,
 		Older:    beside(query, "before", older),
 		Newer:    beside(query, "after", newer),
+		Words:    page.words,
 		Query:    query,
 		Zone:     b.zone,
+		Key:      newKey(),
 		Command:  command(c),
 	}
 	link(c, view.Older, view.Newer)
-	return answer(c, http.StatusOK, view)
+	return view, nil
 }
 
 // show shows one message.
@@ -67,7 +85,14 @@ func (b book) show(c echo.Context) error {
 		return fmt.Errorf("the message after %d: %w", id, err)
 	}
 	link(c, view.OlderURL(root(c)), view.NewerURL(root(c)))
-	return answer(c, http.StatusOK, view)
+	format, err := negotiate(c.Request(), formats...)
+	if err != nil {
+		return err
+	}
+	if format != html { // which shows the neighbours as well, and they change
+		c.Response().Header().Set(echo.HeaderLastModified, found.RecordedAt.UTC().Format(http.TimeFormat))
+	}
+	return send(c, http.StatusOK, format, view)
 }
 
 // record records the message that the body holds.
@@ -101,7 +126,7 @@ func (b book) recordByAddress(c echo.Context) error {
 	if format != html {
 		return refuse(http.StatusUnprocessableEntity, "Nothing is recorded yet. To record: %s", command(c))
 	}
-	return answer(c, http.StatusOK, views.Form{Value: sent.value, Key: newKey()})
+	return send(c, http.StatusOK, html, views.Form{Value: sent.value, Key: newKey()})
 }
 
 // keep stores the message and says so.

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,10 +20,15 @@ var (
 	html   = format{"html", echo.MIMETextHTML}
 	asJSON = format{"json", echo.MIMEApplicationJSON}
 	ndjson = format{"ndjson", "application/x-ndjson"} // an object a line
+	atom   = format{"atom", "application/atom+xml"}
 )
 
-// formats are what most answers come as, in the order in which they are given to a client to which all are alike.
-var formats = []format{text, html, asJSON, ndjson}
+// What answers come as, in the order in which they are given to a client to which all are alike.
+var (
+	formats     = []format{text, html, asJSON, ndjson}
+	listFormats = append(slices.Clip(formats), atom)
+	allFormats  = []format{text, asJSON, ndjson}
+)
 
 // negotiate chooses the format of the answer: the one that the address names, or the one that the Accept header
 // prefers, or the first.
