@@ -21,6 +21,7 @@ import (
 // book is what the handlers share.
 type book struct {
 	client     *ent.Client
+	live       *live
 	log        *slog.Logger
 	maxMessage int
 	zone       *time.Location
@@ -29,10 +30,11 @@ type book struct {
 // New returns the application. Its messages are the client's, and hold at most maxMessage bytes each. Requests and
 // the causes of errors are logged to log. The Server of the returned Echo is ready to serve.
 func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
-	b := book{client: client, log: log, maxMessage: maxMessage, zone: time.Local}
+	b := book{client: client, live: newLive(client, log, time.Local), log: log, maxMessage: maxMessage, zone: time.Local}
 	e := echo.New()
 	e.HTTPErrorHandler = b.fail
 	limit(e.Server, log)
+	e.Server.RegisterOnShutdown(b.live.end)
 
 	// A request passes these from top to bottom, its answer from bottom to top.
 	e.Use(
@@ -53,6 +55,7 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	read := []string{http.MethodGet, http.MethodHead}
 	e.Match(read, "/", b.list)
 	e.Match(read, "/feed", b.feed)
+	e.Match(read, "/live", b.follow, transaction.None)
 	e.Match(read, "/messages/:id", b.show)
 	e.Match(read, "/record", b.recordByAddress, transaction.Write)
 	e.POST("/record", b.record)

@@ -40,6 +40,7 @@ type book struct {
 	path   string // of the database
 	driver dialect.Driver
 	client *ent.Client
+	server *http.Server
 	log    *log
 }
 
@@ -110,7 +111,7 @@ func openAt(t *testing.T, path string) *book {
 		}
 	})
 	addr := listener.Addr().String()
-	return &book{t: t, addr: addr, url: "http://" + addr, path: path, driver: driver, client: client, log: log}
+	return &book{t: t, addr: addr, url: "http://" + addr, path: path, driver: driver, client: client, server: server, log: log}
 }
 
 // answer is what came back, whole.

@@ -145,9 +145,13 @@ func (b book) keep(c echo.Context, sent submission) error {
 	if err != nil {
 		return fmt.Errorf("record a message: %w", err)
 	}
-	if recorded.ID%segmentSize == 0 { // a segment is full
-		transaction.AfterCommit(c, func(ctx context.Context) error { return Index(ctx, b.client) })
-	}
+	transaction.AfterCommit(c, func(ctx context.Context) error {
+		b.live.tell()
+		if recorded.ID%segmentSize == 0 { // a segment is full
+			return Index(ctx, b.client)
+		}
+		return nil
+	})
 	if format == html {
 		return c.Redirect(http.StatusSeeOther, root(c))
 	}

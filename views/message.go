@@ -1,6 +1,11 @@
 package views
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
 	"time"
 
 	"daybook/ent"
@@ -35,6 +40,28 @@ func (v Message) AppendText(dst []byte) []byte {
 // JSON returns the message.
 func (v Message) JSON() any {
 	return newJSONMessage(v.Message)
+}
+
+// Line returns the message as JSON on a line.
+func (v Message) Line() []byte {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(v.JSON()) // numbers and text can always be encoded
+	return b.Bytes()
+}
+
+// Event returns the message as a server-sent event for the page of messages: its number, and its entry under its day.
+func (v Message) Event() []byte {
+	event := fmt.Appendf(nil, "id: %d\n", v.Message.ID)
+	day := day{v.Message.RecordedAt.In(v.Zone), []*ent.Message{v.Message}}
+	var html strings.Builder
+	_ = section("./", day, v.Zone, nil).Render(context.Background(), &html) // a Builder takes everything
+	// A carriage return ends a line of an event, and of HTML it is the same character as written so.
+	for line := range strings.SplitSeq(strings.ReplaceAll(html.String(), "\r", "&#13;"), "\n") {
+		event = fmt.Appendf(event, "data: %s\n", line)
+	}
+	return append(event, '\n')
 }
 
 // Recorded tells a program that its message was recorded. A browser is shown the book instead.
