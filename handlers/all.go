@@ -1,8 +1,6 @@
 package handlers
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -51,55 +49,50 @@ func (b book) all(c echo.Context) error {
 
 // sender writes messages in a format, a portion at a time.
 type sender struct {
-	to      *echo.Response
-	format  format
-	next    bytes.Buffer // the portion
-	encoder *json.Encoder
-	begun   bool
+	to     *echo.Response
+	format format
+	next   []byte // the portion
+	begun  bool
 }
 
 func newSender(c echo.Context, format format) *sender {
 	s := &sender{to: c.Response(), format: format}
-	s.encoder = newEncoder(&s.next)
 	if format == asJSON {
-		s.next.WriteString(`{"messages":[`)
+		s.next = append(s.next, `{"messages":[`...)
 	}
 	return s
 }
 
 func (s *sender) add(m *ent.Message) error {
-	view := views.Message{Message: m}
-	if s.format == text {
-		s.next.Write(view.AppendText(s.next.AvailableBuffer()))
-		return s.send(portion)
-	}
 	if s.format == asJSON && s.begun {
-		s.next.WriteByte(',')
+		s.next = append(s.next, ',')
 	}
 	s.begun = true
-	if err := s.encoder.Encode(view.JSON()); err != nil {
-		return err
+	if s.format == text {
+		s.next = views.Message{Message: m}.AppendText(s.next)
+	} else {
+		s.next = append(views.Message{Message: m}.AppendJSON(s.next), '\n')
 	}
 	return s.send(portion)
 }
 
 func (s *sender) end() error {
 	if s.format == asJSON {
-		s.next.WriteString("]}\n")
+		s.next = append(s.next, "]}\n"...)
 	}
 	return s.send(0)
 }
 
 // send sends the portion if it has as many bytes. A client may take any time for all of it, if only it goes on.
 func (s *sender) send(least int) error {
-	if s.next.Len() < least {
+	if len(s.next) < least {
 		return nil
 	}
 	err := http.NewResponseController(s.to).SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err != nil && !errors.Is(err, http.ErrNotSupported) { // as long as nothing has left yet
 		return err
 	}
-	_, err = s.to.Write(s.next.Bytes())
-	s.next.Reset()
+	_, err = s.to.Write(s.next)
+	s.next = s.next[:0]
 	return err
 }

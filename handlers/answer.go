@@ -2,10 +2,8 @@ package handlers
 
 import (
 	"bytes"
-	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -57,30 +55,15 @@ func render(c echo.Context, body *bytes.Buffer, format format, view views.View) 
 		body.WriteString(xml.Header)
 		return xml.NewEncoder(body).Encode(list.Atom(root(c), c.Request().Host))
 	case format == ndjson && isList:
-		return encodeLines(body, list)
-	case format == asJSON, format == ndjson:
-		return newEncoder(body).Encode(view.JSON())
-	}
-	body.Write(view.AppendText(body.AvailableBuffer()))
-	return nil
-}
-
-// encodeLines writes the messages of a list as JSON, each on a line of its own, the newest last.
-func encodeLines(body *bytes.Buffer, list views.Messages) error {
-	encoder := newEncoder(body)
-	for _, m := range slices.Backward(list.Messages) {
-		if err := encoder.Encode(views.Message{Message: m}.JSON()); err != nil {
-			return err
+		for _, m := range slices.Backward(list.Messages) { // the newest last, as in text
+			body.Write(append(views.Message{Message: m}.AppendJSON(body.AvailableBuffer()), '\n'))
 		}
+	case format == asJSON, format == ndjson:
+		body.Write(append(view.AppendJSON(body.AvailableBuffer()), '\n'))
+	default:
+		body.Write(view.AppendText(body.AvailableBuffer()))
 	}
 	return nil
-}
-
-// newEncoder returns an encoder of JSON that is not for embedding in HTML.
-func newEncoder(to io.Writer) *json.Encoder {
-	encoder := json.NewEncoder(to)
-	encoder.SetEscapeHTML(false)
-	return encoder
 }
 
 // announce sets the headers of an answer in the format.

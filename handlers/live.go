@@ -69,7 +69,7 @@ func (l *live) newMoment(m *ent.Message) *moment {
 	return &moment{
 		Message: m,
 		text:    sync.OnceValue(func() []byte { return view.AppendText(nil) }),
-		json:    sync.OnceValue(view.Line),
+		json:    sync.OnceValue(func() []byte { return append(view.AppendJSON(nil), '\n') }),
 		html:    sync.OnceValue(view.Event),
 	}
 }

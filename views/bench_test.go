@@ -26,6 +26,13 @@ func BenchmarkMessages(b *testing.B) {
 			text = page.AppendText(text[:0])
 		}
 	})
+	b.Run("JSON", func(b *testing.B) {
+		b.ReportAllocs()
+		var text []byte
+		for b.Loop() {
+			text = page.AppendJSON(text[:0])
+		}
+	})
 	b.Run("HTML", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

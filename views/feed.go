@@ -44,7 +44,7 @@ func entryOf(m *ent.Message, root string) *atom.Entry {
 	recorded := atom.Time(m.RecordedAt.UTC())
 	return &atom.Entry{
 		Title:     firstLine(m.Value),
-		ID:        urn(newJSONMessage(m).RecordedAt + " " + m.Value),
+		ID:        urn(m.RecordedAt.UTC().Format(time.RFC3339Nano) + " " + m.Value),
 		Link:      []atom.Link{{Rel: "alternate", Type: "text/html", Href: messageURL(root, m.ID)}},
 		Published: recorded,
 		Updated:   recorded,

@@ -1,9 +1,7 @@
 package views
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -37,18 +35,9 @@ func (v Message) AppendText(dst []byte) []byte {
 	return appendLine(dst, v.Message)
 }
 
-// JSON returns the message.
-func (v Message) JSON() any {
-	return newJSONMessage(v.Message)
-}
-
-// Line returns the message as JSON on a line.
-func (v Message) Line() []byte {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(v.JSON()) // numbers and text can always be encoded
-	return b.Bytes()
+// AppendJSON appends the message.
+func (v Message) AppendJSON(dst []byte) []byte {
+	return appendJSON(dst, v.Message)
 }
 
 // Event returns the message as a server-sent event for the page of messages: its number, and its entry under its day.
@@ -73,19 +62,4 @@ type Recorded struct {
 func (v Recorded) AppendText(dst []byte) []byte {
 	dst = append(dst, "Recorded: "...)
 	return append(appendEscaped(dst, v.Message.Message.Value), '\n')
-}
-
-// jsonMessage is a message as JSON has it: exactly as it was recorded.
-type jsonMessage struct {
-	ID         int    `json:"id"`
-	Value      string `json:"value"`
-	RecordedAt string `json:"recorded_at"` // UTC, always with six decimals, so that such texts sort by time
-}
-
-func newJSONMessage(m *ent.Message) jsonMessage {
-	return jsonMessage{
-		ID:         m.ID,
-		Value:      m.Value,
-		RecordedAt: m.RecordedAt.UTC().Format("2006-01-02T15:04:05.000000Z07:00"),
-	}
 }

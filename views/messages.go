@@ -64,15 +64,21 @@ func (v Messages) AppendText(dst []byte) []byte {
 	return dst
 }
 
-// JSON returns the messages, newest first.
-func (v Messages) JSON() any {
-	messages := make([]jsonMessage, len(v.Messages))
+// AppendJSON appends the messages, newest first.
+func (v Messages) AppendJSON(dst []byte) []byte {
+	dst = append(dst, `{"messages":[`...)
 	for i, m := range v.Messages {
-		messages[i] = newJSONMessage(m)
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendJSON(dst, m)
 	}
-	return struct {
-		Messages []jsonMessage `json:"messages"`
-		Older    string        `json:"older,omitempty"`
-		Newer    string        `json:"newer,omitempty"`
-	}{messages, v.Older, v.Newer}
+	dst = append(dst, ']')
+	if v.Older != "" {
+		dst = appendString(append(dst, `,"older":`...), v.Older)
+	}
+	if v.Newer != "" {
+		dst = appendString(append(dst, `,"newer":`...), v.Newer)
+	}
+	return append(dst, '}')
 }

@@ -1,6 +1,9 @@
 package views
 
-import "net/http"
+import (
+	"net/http"
+	"strconv"
+)
 
 // Problem shows why a request was not answered.
 type Problem struct {
@@ -14,13 +17,12 @@ func (v Problem) AppendText(dst []byte) []byte {
 	return append(appendEscaped(dst, v.sentence()), '\n')
 }
 
-// JSON returns problem details (RFC 9457).
-func (v Problem) JSON() any {
-	return struct {
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail"`
-	}{http.StatusText(v.Status), v.Status, v.sentence()}
+// AppendJSON appends problem details (RFC 9457).
+func (v Problem) AppendJSON(dst []byte) []byte {
+	dst = appendString(append(dst, `{"title":`...), http.StatusText(v.Status))
+	dst = strconv.AppendInt(append(dst, `,"status":`...), int64(v.Status), 10)
+	dst = appendString(append(dst, `,"detail":`...), v.sentence())
+	return append(dst, '}')
 }
 
 func (v Problem) sentence() string {

@@ -14,6 +14,6 @@ type View interface {
 	// AppendText appends what a terminal shows: lines that each end with a newline, with nothing in them that could
 	// drive the terminal.
 	AppendText(dst []byte) []byte
-	// JSON returns a value for encoding/json.
-	JSON() any
+	// AppendJSON appends what a program gets: one value, on one line without its end.
+	AppendJSON(dst []byte) []byte
 }
