@@ -12,9 +12,12 @@ import (
 // engine is SQLite as its authors wrote it, in C.
 var engine driver.Driver = &sqlite3.SQLiteDriver{}
 
-// engineOptions are added to the file's name: how many prepared statements each connection keeps. An ent application has a
-// few dozen different ones, and preparing one costs more than running most of them.
-const engineOptions = "_stmt_cache_size=100"
+// engineOptions are added to the file's name:
+//   - how many prepared statements each connection keeps. An ent application has a few dozen different ones, and preparing one
+//     costs more than running most of them.
+//   - that a connection needs no mutex, which SQLite would lock a dozen times for each row: database/sql lets nobody use one
+//     that is in use.
+const engineOptions = "_stmt_cache_size=100&_mutex=no"
 
 // inTransaction reports whether a transaction is open on the driver's connection. Nobody but SQLite knows.
 func inTransaction(conn any) (bool, error) {
