@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"daybook/database"
+	"daybook/ent/schema"
+)
+
+// bigBook makes a book of a million messages in the folder, of texts of several kinds, or of fewer where a million would take
+// minutes. It returns how many there are.
+func bigBook(t *testing.T, folder string) (messages int) {
+	t.Helper()
+	messages = 1_000_000
+	if race {
+		messages = 100_000
+	}
+	path := filepath.Join(folder, "daybook.db")
+	makeBook(t, path, schema.Version)
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer driver.Close()
+	if err := driver.Exec(t.Context(), `
+		WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)
+		INSERT INTO messages (value, recorded_at)
+		SELECT
+			CASE n % 10
+			WHEN 0 THEN 'Die Tür zum Hof stand offen, zum ' || n || '. Mal; ich habe sie geschlossen'
+			WHEN 1 THEN 'backup: ' || n * 7919 % 86400 || ' files copied' || char(10) || 'backup: nothing skipped, nothing failed'
+			WHEN 2 THEN 'Anna said "tomorrow", and left the list of ' || n || ' parts in D:\lists\new'
+			WHEN 3 THEN '門がまた開いていたので閉めました。鍵は事務所にあります: ' || n
+			ELSE 'The gate was open again when I came, and I closed it behind me: time ' || n
+			END,
+			strftime('%Y-%m-%d %H:%M:%f000+00:00', 1700000000 + 20 * n, 'unixepoch')
+		FROM number`, []any{messages}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return messages
+}
+
+// TestAllOfABigBook has a server send a book that is larger than the memory that it may take.
+func TestAllOfABigBook(t *testing.T) {
+	folder := t.TempDir()
+	messages := bigBook(t, folder)
+	s := serveIn(t, folder, "--listen=127.0.0.1:0")
+	defer s.stop(syscall.SIGTERM)
+	for _, format := range []string{"text", "ndjson", "json"} {
+		t.Run(format, func(t *testing.T) {
+			response, err := http.Get(s.url + "/?all&format=" + format)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			lines := bufio.NewScanner(response.Body)
+			n := 0
+			for ; lines.Scan(); n++ {
+				if want := lineOfAll(format, n, messages); !strings.HasPrefix(lines.Text(), want) {
+					t.Fatalf("line %d is %q, want %q", n, lines.Text(), want)
+				}
+				object := strings.TrimPrefix(lines.Text(), ",")
+				if n%1000 == 999 && format != "text" && !json.Valid([]byte(object)) {
+					t.Fatalf("line %d is not JSON: %s", n, object)
+				}
+			}
+			if format == "json" {
+				n-- // the line that ends it
+			}
+			if err := lines.Err(); err != nil || n != messages {
+				t.Errorf("%d messages of %d, %v", n, messages, err)
+			}
+		})
+	}
+	if peak := s.peak(); peak > 60_000_000 && !race {
+		t.Errorf("the server took %d bytes of memory", peak)
+	}
+}
+
+// lineOfAll returns how a line begins, the first one being 0, of an answer that has so many messages.
+func lineOfAll(format string, line, messages int) string {
+	switch {
+	case format == "text":
+		return fmt.Sprintf("%d\t", line+1)
+	case format == "ndjson":
+		return fmt.Sprintf(`{"id":%d,"value":"`, line+1)
+	case line == 0:
+		return fmt.Sprintf(`{"messages":[{"id":%d,"value":"`, messages)
+	case line == messages:
+		return "]}"
+	}
+	return fmt.Sprintf(`,{"id":%d,"value":"`, messages-line)
+}
+
+// peak returns the most memory in bytes that the process has had resident, or 0 where no /proc tells.
+func (s *server) peak() (size int) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.command.Process.Pid))
+	for line := range strings.Lines(string(status)) {
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &size); err == nil {
+			return size << 10
+		}
+	}
+	return 0
+}
