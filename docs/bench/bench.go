@@ -16,6 +16,7 @@ import (
 // settings say what is measured, for how long, and where the findings go.
 type settings struct {
 	messages    int           // in the large database
+	whole       int           // messages in the one that is sent whole
 	window      time.Duration // of one measurement
 	rounds      int
 	connections []int // from 1 upwards
@@ -30,6 +31,7 @@ type findings struct {
 	slow       slow
 	text, html page
 	beside     beside
+	sending    sending
 	peak       int // the most memory in bytes that a process of ours has had resident
 }
 
@@ -61,7 +63,9 @@ func run(ctx context.Context, s settings, progress io.Writer) (err error) {
 		return fmt.Errorf("build daybook: %w\n%s", err, output)
 	}
 	defer b.stop()
-	for _, phase := range []func(context.Context) error{b.measureFlush, b.measureRecording, b.measureSlowDisk, b.measureReading} {
+	for _, phase := range []func(context.Context) error{
+		b.measureFlush, b.measureRecording, b.measureSlowDisk, b.measureReading, b.measureSending,
+	} {
 		if err := phase(ctx); err != nil {
 			return err
 		}

@@ -46,6 +46,10 @@ func TestRun(t *testing.T) {
 		"| `GET /` as HTML, 5,000 messages | at least 80 % of that with 1,000 |",
 		"| `GET /` as text | at least 20 % of the same bytes from memory |",
 		"| `GET /` as HTML | at least 20 % of the same bytes from memory |",
+		"| `GET /?all` as text, 3,000 messages | at least 20 % of the sqlite3 command |",
+		"| `GET /?all` as NDJSON, 3,000 messages | at least 20 % of the sqlite3 command |",
+		"| `GET /?all` as JSON, 3,000 messages | at least 20 % of the sqlite3 command |",
+		"| Memory, sending these | below 60 MB |",
 		"| Memory, at the most | below 60 MB |",
 		"| 1 |", "| 2 |", "| 4 |",
 	} {
@@ -125,7 +129,7 @@ func prepare(t *testing.T) (s settings, left func()) {
 	t.Setenv("TMPDIR", temporary)
 	t.Setenv("BENCH_TEST", strings.TrimPrefix(mark, "BENCH_TEST=")) // which its processes inherit
 	s = settings{
-		messages: 5000, window: 50 * time.Millisecond, rounds: 2, connections: []int{1, 2, 4}, many: 4, folder: folder(t),
+		messages: 5000, whole: 3000, window: 50 * time.Millisecond, rounds: 2, connections: []int{1, 2, 4}, many: 4, folder: folder(t),
 	}
 	return s, func() {
 		t.Helper()

@@ -34,8 +34,22 @@ func (b *bench) rows() []row {
 		atLeast("`GET /` as HTML, "+more, 80, "%", fewer, b.html.large, b.html.small),
 		atLeast("`GET /` as text", 20, "%", "of the same bytes from memory", b.text.large, b.text.memory),
 		atLeast("`GET /` as HTML", 20, "%", "of the same bytes from memory", b.html.large, b.html.memory),
+		b.sends("text", b.sending.text),
+		b.sends("NDJSON", b.sending.ndjson),
+		b.sends("JSON", b.sending.json),
+		below("Memory, sending these", 60, b.sending.peak),
 		below("Memory, at the most", 60, b.peak),
 	}
+}
+
+// sends compares sending all messages with the sqlite3 command.
+func (b *bench) sends(format string, r result) row {
+	sends := atLeast(fmt.Sprintf("`GET /?all` as %s, %s messages", format, count(b.whole)), 20, "%", "of the sqlite3 command",
+		r, b.sending.command)
+	if b.sending.not != "" {
+		sends.Measured, sends.Reached = "not here: "+b.sending.not, ""
+	}
+	return sends
 }
 
 // atLeast asks for so many times, or percent, of the requests that another load meets.
