@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -20,18 +21,21 @@ const maxWait = 5 * time.Second
 // takes as long as the rest of a short transaction.
 type pool struct {
 	db      *sql.DB
-	free    chan *sql.Conn // nil is one that is to be opened
-	waiting atomic.Int32   // for one
+	free    chan struct{} // has one for each connection that is not in use, opened or not
+	waiting atomic.Int32  // for one
 	closed  atomic.Bool
+
+	mu     sync.Mutex
+	opened []*sql.Conn // and not in use. The last one used is the last
 }
 
 // newPool returns a pool for the file at path, with no connection opened yet.
 func newPool(path, settings string, size int) *pool {
 	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: engineOptions}
-	p := &pool{db: sql.OpenDB(connector{name: name.String(), settings: settings}), free: make(chan *sql.Conn, size)}
+	p := &pool{db: sql.OpenDB(connector{name: name.String(), settings: settings}), free: make(chan struct{}, size)}
 	p.db.SetMaxIdleConns(size)
 	for range size {
-		p.free <- nil
+		p.free <- struct{}{}
 	}
 	return p
 }
@@ -39,8 +43,8 @@ func newPool(path, settings string, size int) *pool {
 // take takes a connection out of the pool, for which it waits no longer than ctx and maxWait allow.
 func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
 	select {
-	case conn := <-p.free:
-		return p.opened(ctx, conn)
+	case <-p.free:
+		return p.open(ctx)
 	default:
 	}
 	p.waiting.Add(1)
@@ -48,8 +52,8 @@ func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
 	limit := time.NewTimer(maxWait)
 	defer limit.Stop()
 	select {
-	case conn := <-p.free:
-		return p.opened(ctx, conn)
+	case <-p.free:
+		return p.open(ctx)
 	case <-limit.C:
 		return nil, errBusy
 	case <-ctx.Done():
@@ -57,13 +61,15 @@ func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
 	}
 }
 
-// opened opens the connection if it is to be opened.
-func (p *pool) opened(ctx context.Context, conn *sql.Conn) (_ *sql.Conn, err error) {
-	if conn != nil {
+// open returns a connection that is open: the one used last, so that no more memory is taken for pages of the file, and no more
+// statements are prepared, than are used at the same time.
+func (p *pool) open(ctx context.Context) (*sql.Conn, error) {
+	if conn := p.pop(); conn != nil {
 		return conn, nil
 	}
-	if conn, err = p.db.Conn(ctx); err != nil {
-		p.free <- nil
+	conn, err := p.db.Conn(ctx)
+	if err != nil {
+		p.free <- struct{}{}
 		return nil, err
 	}
 	// A script outside of transactions may have left one of its own open: BEGIN, and then an error before its COMMIT.
@@ -74,9 +80,25 @@ func (p *pool) opened(ctx context.Context, conn *sql.Conn) (_ *sql.Conn, err err
 	return conn, nil
 }
 
+// pop returns the last of the opened connections, or nil if there is none.
+func (p *pool) pop() *sql.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.opened) - 1
+	if last < 0 {
+		return nil
+	}
+	conn := p.opened[last]
+	p.opened = p.opened[:last]
+	return conn
+}
+
 // give gives a connection back that has no transaction.
 func (p *pool) give(conn *sql.Conn) {
-	p.free <- conn
+	p.mu.Lock()
+	p.opened = append(p.opened, conn)
+	p.mu.Unlock()
+	p.free <- struct{}{}
 	if p.closed.Load() {
 		_ = p.drain() // closing a database that is still in use is not this transaction's error
 	}
@@ -111,7 +133,7 @@ func rollBack(conn *sql.Conn) error {
 // read from it are closed.
 func (p *pool) drop(conn *sql.Conn) {
 	_ = conn.Close() // that it is closed already is all that can be said
-	p.free <- nil
+	p.free <- struct{}{}
 }
 
 // drain closes the connections that are not in use.
@@ -119,11 +141,11 @@ func (p *pool) drain() error {
 	var errs []error
 	for range cap(p.free) {
 		select {
-		case conn := <-p.free:
-			if conn != nil {
+		case <-p.free:
+			if conn := p.pop(); conn != nil {
 				errs = append(errs, conn.Close())
 			}
-			p.free <- nil
+			p.free <- struct{}{}
 		default:
 		}
 	}
