@@ -256,7 +256,7 @@ func TestBrowserBehindAProxy(t *testing.T) {
 	tab.do(chromedp.Navigate(b.url+"/messages/404"), chromedp.Click(chromedp.CSS(".back a")))
 	tab.at(b.url+"/", ".entries")
 	tab.do(chromedp.SetValue(area, strings.Repeat("x", maxMessage+1)), chromedp.Click(button))
-	tab.at(b.url+"/record", "[role=alert]")
+	tab.at(b.url+"/", "[role=alert]")
 	tab.do(chromedp.SetValue(area, "short"), chromedp.Click(button))
 	tab.at(b.url+"/", `.when[href$="/63"]`)
 

@@ -1,5 +1,8 @@
 // What a page does besides what HTML does by itself. Without this script everything still works.
 
+const form = document.querySelector("form.record");
+const book = document.querySelector("[data-live]"); // the newest page of messages
+
 // Ctrl+Enter, or Cmd+Enter on a Mac, records.
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
@@ -7,13 +10,169 @@ document.addEventListener("keydown", (event) => {
 });
 
 // The text area grows with its text by CSS (field-sizing); this is for browsers that do not know that yet.
-if (!CSS.supports("field-sizing", "content")) {
-  const grow = (area) => {
-    area.style.height = "auto";
-    area.style.height = `${area.scrollHeight}px`;
+const grow = (area) => {
+  if (CSS.supports("field-sizing", "content")) return;
+  area.style.height = "auto";
+  area.style.height = `${area.scrollHeight}px`;
+};
+form?.msg.addEventListener("input", () => grow(form.msg));
+if (form) grow(form.msg);
+
+const parse = (html) => new DOMParser().parseFromString(html, "text/html");
+
+// The rest is for the newest page: it shows what is recorded while it is open, and records without being loaded again.
+if (book) live(book);
+
+function live(book) {
+  const number = (entry) => Number(entry.id.replace("message-", ""));
+  const date = (day) => day.querySelector("h2 time").dateTime;
+
+  let newest = Math.max(0, ...[...book.querySelectorAll(".entry")].map(number)); // that has come
+  let later = []; // what is to be shown when it moves nothing that is being read
+
+  const status = document.createElement("div"); // is read out when it changes
+  status.className = "news";
+  status.setAttribute("role", "status");
+  book.before(status);
+
+  // add puts an entry of another document where it belongs: on top.
+  const add = (entry) => {
+    const from = entry.closest(".day");
+    let day = book.querySelector(".day");
+    if (!day || date(day) !== date(from)) {
+      day = document.importNode(from, true);
+      day.querySelector(".entries").replaceChildren();
+      book.querySelector(".empty")?.remove();
+      book.prepend(day);
+    }
+    day.querySelector(".entries").prepend(document.importNode(entry, true));
   };
-  document.addEventListener("input", (event) => {
-    if (event.target.matches("form.record textarea")) grow(event.target);
+
+  const replace = (page) => book.replaceChildren(...page.querySelector("[data-live]").childNodes);
+
+  // come takes what has come, and shows it, or how much it is.
+  const come = (count, show) => {
+    later.push({ count, show });
+    if (book.getBoundingClientRect().top >= 0) return showAll();
+    const n = later.reduce((sum, { count }) => sum + count, 0);
+    const button = document.createElement("button");
+    button.textContent = n === 1 ? "1 new message" : `${n} new messages`;
+    button.addEventListener("click", () => {
+      showAll();
+      book.tabIndex = -1;
+      book.focus({ preventScroll: true });
+      scrollTo({ top: 0 });
+    });
+    status.replaceChildren(button);
+  };
+
+  const showAll = () => {
+    if (later.length === 0) return;
+    for (const { show } of later.splice(0)) show();
+    status.replaceChildren();
+  };
+  document.addEventListener("scroll", () => {
+    if (book.getBoundingClientRect().top >= 0) showAll();
+  }, { passive: true });
+
+  // merge takes what a page has that has not come yet, or all of it if more has been recorded than a page shows.
+  const merge = (page) => {
+    const entries = [...page.querySelectorAll("[data-live] .entry")].reverse();
+    const missing = entries.filter((entry) => number(entry) > newest);
+    if (missing.length === 0) return;
+    newest = number(missing.at(-1));
+    if (missing.length === entries.length && page.querySelector("a[rel=next]")) {
+      later = [];
+      come(missing.length, () => replace(page));
+      return;
+    }
+    for (const entry of missing) come(1, () => add(entry));
+  };
+
+  const load = async () => {
+    const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (response.ok) merge(parse(await response.text()));
+  };
+
+  // While it is shown, the page listens. A browser has only few connections to a server, so a hidden one does not.
+  let source;
+  const listen = () => {
+    if (source || document.hidden) return;
+    source = new EventSource(`${book.dataset.live}?after=${newest}`);
+    source.onmessage = ({ data }) => merge(parse(`<div data-live>${data}</div>`));
+    source.onerror = () => { // a server that stops ends all streams: they shall not all come back at once
+      quit();
+      setTimeout(comeBack, 1000 + 4000 * Math.random());
+    };
+  };
+  const quit = () => {
+    source?.close();
+    source = undefined;
+  };
+  const comeBack = async () => {
+    if (source || document.hidden) return;
+    try {
+      await load();
+    } finally {
+      listen();
+    }
+  };
+  document.addEventListener("visibilitychange", () => document.hidden ? quit() : comeBack());
+  addEventListener("pagehide", quit);
+  addEventListener("pageshow", ({ persisted }) => persisted && comeBack());
+  listen();
+
+  // Recording, without leaving the page.
+  const complain = (problem) => {
+    form.querySelector(".problem")?.remove();
+    form.msg.removeAttribute("aria-invalid");
+    form.msg.removeAttribute("aria-describedby");
+    if (!problem) return;
+    const alert = document.createElement("p"); // is read out when it appears
+    alert.className = "problem";
+    alert.id = "problem";
+    alert.setAttribute("role", "alert");
+    alert.textContent = problem;
+    form.prepend(alert);
+    form.msg.setAttribute("aria-invalid", "true");
+    form.msg.setAttribute("aria-describedby", "problem");
+    form.msg.focus();
+  };
+
+  const record = async () => {
+    const response = await fetch(form.action, {
+      method: "POST",
+      headers: { Accept: "text/html" },
+      body: new URLSearchParams(new FormData(form)),
+    });
+    const page = parse(await response.text());
+    const key = page.querySelector("form.record [name=key]");
+    if (key) form.key.value = key.value;
+    if (!response.ok) {
+      complain((page.querySelector(".problem") ?? page.querySelector(".failure h1"))?.textContent ?? "It was not recorded.");
+      return;
+    }
+    complain("");
+    form.msg.value = "";
+    grow(form.msg);
+    merge(page);
+    showAll();
+  };
+
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (form.msg.readOnly) return; // it is under way
+    form.msg.readOnly = true;
+    try {
+      await record();
+    } catch {
+      complain("The book cannot be reached. The message is still here, and can be recorded again.");
+    } finally {
+      form.msg.readOnly = false;
+    }
   });
-  document.querySelectorAll("form.record textarea").forEach(grow);
+
+  // Where the book is, seen from here: a proxy may have put it elsewhere.
+  const command = book.querySelector(".empty code");
+  if (command) command.textContent = `curl -d 'hello world' ${form.action.replace("http://", "")}`;
 }

@@ -21,15 +21,23 @@ type Messages struct {
 	Command  string         // a command line that records, for a book that is still empty
 }
 
-// title says what the page shows.
-func (v Messages) title() string {
+// heading says what the page shows.
+func (v Messages) heading() string {
 	switch {
 	case len(v.Words) > 0:
-		return "Search · Daybook"
+		return "Messages with “" + v.Query.Get("q") + "”"
 	case v.Newest:
+		return "Newest messages"
+	}
+	return "Messages"
+}
+
+// title names the page among a browser's tabs.
+func (v Messages) title() string {
+	if v.Newest {
 		return "Daybook"
 	}
-	return "Older messages · Daybook"
+	return v.heading() + " · Daybook"
 }
 
 // day is the messages of one day, newest first.

@@ -1,0 +1,203 @@
+package handlers_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+)
+
+// is reports what an expression of JavaScript is.
+func (b tab) is(expression string) bool {
+	b.t.Helper()
+	return get(b, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+}
+
+// until waits until the expression is true.
+func (b tab) until(expression string) {
+	b.t.Helper()
+	for limit := time.Now().Add(10 * time.Second); !b.is(expression); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(limit) {
+			b.t.Fatalf("it does not come true: %s\n%s", expression, get(b, chromedp.Evaluate[string]("document.body.innerText")))
+		}
+	}
+}
+
+// TestTwoBrowsers has one record, and the other one see it.
+func TestTwoBrowsers(t *testing.T) {
+	b, writer, reader := open(t), launch(t), launch(t)
+	writer.do(chromedp.Navigate(b.url))
+	reader.do(chromedp.Navigate(b.url))
+	for _, message := range []string{"first", "two\nlines"} {
+		writer.do(chromedp.SendKeys(area, message), chromedp.Click(button), chromedp.WaitVisible(first))
+		for _, tab := range []tab{writer, reader} {
+			tab.until(fmt.Sprintf(`document.querySelector(".entry .value")?.textContent === %q`, message))
+		}
+	}
+	for _, tab := range []tab{writer, reader} {
+		if !tab.is(`document.querySelectorAll(".day").length === 1 && document.querySelectorAll(".entry").length === 2 && !document.querySelector(".empty")`) {
+			t.Error("the messages are not under one day, each once")
+		}
+	}
+}
+
+// TestBrowserRecordsWithoutReload looks at what has the focus, what the form holds, and whether the page is the same one.
+func TestBrowserRecordsWithoutReload(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(chromedp.Navigate(b.url), chromedp.Evaluate[chromedp.Void](`window.same = true`))
+	tab.tabTo("textarea")
+	for _, message := range []string{"one", "two"} {
+		tab.press(message)
+		tab.press(kb.Enter, kb.ModifierCtrl)
+		tab.until(fmt.Sprintf(`document.querySelector(".entry .value")?.textContent === %q`, message))
+		tab.until(`document.querySelector("textarea").value === "" && !document.querySelector("textarea").readOnly`)
+		if !tab.is(`document.activeElement.name === "msg"`) {
+			t.Error("the focus is elsewhere")
+		}
+	}
+	tab.press(strings.Repeat("x", maxMessage+1))
+	tab.press(kb.Enter, kb.ModifierCtrl)
+	tab.until(`document.querySelector("form [role=alert]")?.textContent.includes("more than the 1000")`)
+	tab.until(`document.querySelector("textarea").value.length === 1001 && document.querySelector("textarea").getAttribute("aria-describedby") === "problem"`)
+	tab.do(chromedp.SetValue(area, "three"))
+	tab.press("\t")
+	tab.press(" ") // the button
+	tab.until(`document.querySelector(".entry .value").textContent === "three" && !document.querySelector("[role=alert]")`)
+	if !tab.is(`window.same && document.activeElement.tagName === "BUTTON"`) {
+		t.Error("the page was loaded again, or the focus is elsewhere")
+	}
+	if got := strings.Join(b.values(), " "); got != "one two three" {
+		t.Errorf("the book holds %s", got)
+	}
+}
+
+// TestBrowserKeepsTheMessageWhenTheServerIsAway records while there is no answer, and again when there is.
+func TestBrowserKeepsTheMessageWhenTheServerIsAway(t *testing.T) {
+	b, tab := open(t), launch(t)
+	var away atomic.Bool
+	behind, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(behind)
+	front := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if away.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	tab.do(chromedp.Navigate("http://" + front))
+	away.Store(true)
+	tab.do(chromedp.SendKeys(area, "kept"), chromedp.Click(button))
+	tab.until(`document.querySelector("[role=alert]")?.textContent.includes("cannot be reached")`)
+	if got := get(tab, chromedp.Value(area)); got != "kept" {
+		t.Errorf("the form holds %q", got)
+	}
+	away.Store(false)
+	tab.do(chromedp.Click(button))
+	tab.until(`document.querySelector(".entry .value")?.textContent === "kept" && !document.querySelector("[role=alert]")`)
+}
+
+// TestReaderIsNotMoved reads further down while others record.
+func TestReaderIsNotMoved(t *testing.T) {
+	b, tab := open(t), launch(t)
+	b.fill(60)
+	tab.do(chromedp.EmulateViewport(800, 600), chromedp.Navigate(b.url), chromedp.Evaluate[chromedp.Void](`scrollTo(0, 1000)`))
+	place := func() float64 {
+		return get(tab, chromedp.Evaluate[float64](`document.getElementById("message-30").getBoundingClientRect().top`))
+	}
+	tab.until(`scrollY === 1000`)
+	before := place()
+	b.record("a")
+	tab.until(`document.querySelector(".news")?.textContent === "1 new message"`)
+	b.record("b")
+	b.record("c")
+	tab.until(`document.querySelector(".news").textContent === "3 new messages"`)
+	if after := place(); after != before || !tab.is(`!document.getElementById("message-61")`) {
+		t.Errorf("what is being read has moved from %g to %g", before, after)
+	}
+	tab.do(chromedp.Click(chromedp.CSS(".news button")))
+	tab.until(`scrollY === 0 && document.querySelector(".entry .value").textContent === "c" && document.querySelectorAll(".entry").length === 53`)
+	tab.until(`document.querySelector(".news").textContent === ""`)
+	tab.do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, 1000)`))
+	tab.until(`scrollY === 1000`)
+	b.record("d")
+	tab.until(`document.querySelector(".news").textContent === "1 new message"`)
+	tab.do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, 0)`)) // by oneself
+	tab.until(`document.querySelector(".entry .value").textContent === "d" && document.querySelector(".news").textContent === ""`)
+}
+
+// TestHiddenTabCatchesUp hides a tab, records a few messages or more than a page shows, and shows it again.
+func TestHiddenTabCatchesUp(t *testing.T) {
+	b, tab := open(t), launch(t)
+	b.fill(10)
+	tab.do(chromedp.Navigate(b.url))
+	tab.until(`document.querySelectorAll(".entry").length === 10`)
+	b.log.waitFor(t, 1, "/live?after=10")
+	for _, missed := range []int{3, 200} {
+		tab.hide(true)
+		b.fill(missed)
+		last := fmt.Sprint("the last one of ", missed)
+		b.record(last)
+		tab.hide(false)
+		tab.until(fmt.Sprintf(`document.querySelector(".entry .value").textContent === %q`, last))
+	}
+	if !tab.is(`document.querySelectorAll(".entry").length === 50 && document.querySelector(".pages a[rel=next]").getAttribute("href") === "?before=166"`) {
+		t.Error("after more than a page, it is not the newest page")
+	}
+	b.record("and more")
+	tab.until(`document.querySelector(".entry .value").textContent === "and more" && document.querySelectorAll(".entry").length === 51`)
+	if n := strings.Count(b.log.String(), "/live?after="); n != 3 {
+		t.Errorf("it has listened %d times, want 3", n)
+	}
+}
+
+// hide makes the page believe that its tab is hidden, or shown.
+func (b tab) hide(hidden bool) {
+	b.t.Helper()
+	b.do(chromedp.Evaluate[chromedp.Void](fmt.Sprintf(`
+		Object.defineProperty(document, "hidden", {value: %v, configurable: true});
+		document.dispatchEvent(new Event("visibilitychange"))`, hidden)))
+}
+
+// TestButtonPressedTwice records once.
+func TestButtonPressedTwice(t *testing.T) {
+	b, tab := open(t), launch(t)
+	press := chromedp.Evaluate[chromedp.Void](`for (let i = 0; i < 3; i++) document.querySelector("form.record button").click()`)
+	tab.do(chromedp.Navigate(b.url), chromedp.SendKeys(area, "once"), press, chromedp.WaitVisible(first))
+	tab.do( // and without scripts, where the browser sends the form each time
+		command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}),
+		chromedp.Navigate(b.url+"/record"), chromedp.SendKeys(area, "twice"),
+		chromedp.DoubleClick(button), chromedp.WaitVisible(first),
+	)
+	if got := strings.Join(b.values(), " "); got != "once twice" {
+		t.Errorf("the book holds %q", got)
+	}
+}
+
+// TestLiveBehindAProxy records and listens behind a reverse proxy, which serves the book under a prefix.
+func TestLiveBehindAProxy(t *testing.T) {
+	b, tab := open(t), launch(t)
+	b.url = b.behind("/tools/daybook")
+	text := b.follow("")
+	tab.do(chromedp.Navigate(b.url + "/"))
+	if got := tab.text(".empty code"); got != "curl -d 'hello world' "+strings.TrimPrefix(b.url, "http://")+"/record" {
+		t.Errorf("the empty book says %q", got)
+	}
+	b.record("hello")
+	if line := text.line(); !strings.HasSuffix(line, "\thello") {
+		t.Errorf("%q", line)
+	}
+	tab.until(`document.querySelector(".entry .when")?.href === ` + fmt.Sprintf("%q", b.url+"/messages/1"))
+	if got := b.send("GET", "/feed", ""); got.status != 200 {
+		t.Errorf("the feed is answered %d", got.status)
+	}
+}
