@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -34,13 +36,13 @@ func bigBook(t *testing.T, folder string) (messages int) {
 		WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)
 		INSERT INTO messages (value, recorded_at)
 		SELECT
-			CASE n % 10
+			CASE n WHEN 1 THEN 'The book begins with a zebra' ELSE CASE n % 10
 			WHEN 0 THEN 'Die Tür zum Hof stand offen, zum ' || n || '. Mal; ich habe sie geschlossen'
 			WHEN 1 THEN 'backup: ' || n * 7919 % 86400 || ' files copied' || char(10) || 'backup: nothing skipped, nothing failed'
 			WHEN 2 THEN 'Anna said "tomorrow", and left the list of ' || n || ' parts in D:\lists\new'
 			WHEN 3 THEN '門がまた開いていたので閉めました。鍵は事務所にあります: ' || n
 			ELSE 'The gate was open again when I came, and I closed it behind me: time ' || n
-			END,
+			END END,
 			strftime('%Y-%m-%d %H:%M:%f000+00:00', 1700000000 + 20 * n, 'unixepoch')
 		FROM number`, []any{messages}, nil); err != nil {
 		t.Fatal(err)
@@ -48,40 +50,116 @@ func bigBook(t *testing.T, folder string) (messages int) {
 	return messages
 }
 
-// TestAllOfABigBook has a server send a book that is larger than the memory that it may take.
-func TestAllOfABigBook(t *testing.T) {
+// TestBigBook has a server of a book that is larger than the memory that it may take.
+func TestBigBook(t *testing.T) {
 	folder := t.TempDir()
 	messages := bigBook(t, folder)
 	s := serveIn(t, folder, "--listen=127.0.0.1:0")
 	defer s.stop(syscall.SIGTERM)
 	for _, format := range []string{"text", "ndjson", "json"} {
-		t.Run(format, func(t *testing.T) {
-			response, err := http.Get(s.url + "/?all&format=" + format)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer response.Body.Close()
-			lines := bufio.NewScanner(response.Body)
-			n := 0
-			for ; lines.Scan(); n++ {
-				if want := lineOfAll(format, n, messages); !strings.HasPrefix(lines.Text(), want) {
-					t.Fatalf("line %d is %q, want %q", n, lines.Text(), want)
-				}
-				object := strings.TrimPrefix(lines.Text(), ",")
-				if n%1000 == 999 && format != "text" && !json.Valid([]byte(object)) {
-					t.Fatalf("line %d is not JSON: %s", n, object)
-				}
-			}
-			if format == "json" {
-				n-- // the line that ends it
-			}
-			if err := lines.Err(); err != nil || n != messages {
-				t.Errorf("%d messages of %d, %v", n, messages, err)
-			}
-		})
+		t.Run("all as "+format, func(t *testing.T) { s.sendsAll(t, format, messages) })
 	}
 	if peak := s.peak(); peak > 60_000_000 && !race {
 		t.Errorf("the server took %d bytes of memory", peak)
+	}
+	t.Run("search", func(t *testing.T) {
+		for query, want := range map[string]int{
+			fmt.Sprintf("zum %d. MAL", messages): 1, // the newest
+			"ZEBRA":                              1, // the oldest
+			"鍵 3":                                50,
+			"nowhere":                            0,
+			"qx":                                 0,
+		} {
+			if got := s.search(query); len(got.Messages) != want || (got.Older != "") != (want == 50) {
+				t.Errorf("%s: %d messages, older %q", query, len(got.Messages), got.Older)
+			}
+		}
+	})
+	t.Run("walk", func(t *testing.T) { s.walk(t, messages) })
+}
+
+// page is a page as JSON has it.
+type page struct {
+	Messages []struct{ ID int }
+	Older    string
+}
+
+func (s *server) page(address string) (page page) {
+	s.t.Helper()
+	response, err := http.Get(s.url + "/" + address)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(&page); err != nil {
+		s.t.Fatal(err)
+	}
+	return page
+}
+
+func (s *server) search(query string) page {
+	s.t.Helper()
+	return s.page("?format=json&q=" + url.QueryEscape(query))
+}
+
+// walk goes through the whole book, page by page, while others record.
+func (s *server) walk(t *testing.T, messages int) {
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				s.post("meanwhile")
+			}
+		}
+	})
+	next, last := 0, 0
+	for address := "?format=json&limit=1000"; address != ""; {
+		page := s.page(address)
+		for _, m := range page.Messages {
+			if next == 0 {
+				next = m.ID
+			}
+			if m.ID != next {
+				t.Fatalf("%s: message %d comes where %d should", address, m.ID, next)
+			}
+			last, next = m.ID, next-1
+		}
+		address = page.Older
+	}
+	close(stop)
+	others.Wait()
+	if last != 1 {
+		t.Errorf("the walk ends with message %d of %d", last, messages)
+	}
+}
+
+// sendsAll asks for every message in the format.
+func (s *server) sendsAll(t *testing.T, format string, messages int) {
+	response, err := http.Get(s.url + "/?all&format=" + format)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	n := 0
+	for ; lines.Scan(); n++ {
+		if want := lineOfAll(format, n, messages); !strings.HasPrefix(lines.Text(), want) {
+			t.Fatalf("line %d is %q, want %q", n, lines.Text(), want)
+		}
+		object := strings.TrimPrefix(lines.Text(), ",")
+		if n%1000 == 999 && format != "text" && !json.Valid([]byte(object)) {
+			t.Fatalf("line %d is not JSON: %s", n, object)
+		}
+	}
+	if format == "json" {
+		n-- // the line that ends it
+	}
+	if err := lines.Err(); err != nil || n != messages {
+		t.Errorf("%d messages of %d, %v", n, messages, err)
 	}
 }
 

@@ -341,7 +341,8 @@ func TestPaperHasMessagesOnly(t *testing.T) {
 // TestLooks opens every page in both schemes at both ends of the widths, and lets axe judge it. With
 // DAYBOOK_TEST_SCREENSHOTS=folder it leaves a screenshot of each there.
 func TestLooks(t *testing.T) {
-	full, empty := open(t), open(t)
+	full, empty, long, tab := open(t), open(t), open(t), launch(t)
+	long.fill(60)
 	for _, message := range []string{
 		"hello world",
 		"Backup of the house server: 41 GB in 12 minutes.\nNothing failed.",
@@ -353,18 +354,32 @@ func TestLooks(t *testing.T) {
 		full.record(message)
 	}
 	full.exec("UPDATE messages SET recorded_at = '2026-11-19 07:05:09.000001+00:00' WHERE id < 4")
-	long := "/record?msg=" + strings.Repeat("too+long+", 150)
-	pages := []struct{ name, url string }{
-		{"empty", empty.url},
-		{"messages", full.url},
-		{"page", full.url + "/?before=5&limit=2"},
-		{"past", full.url + "/?after=6"},
-		{"message", full.url + "/messages/3"},
-		{"form", full.url + "/record"},
-		{"refused", full.url + long},
-		{"error", full.url + "/messages/404"},
+	refused := func() {
+		tab.do(chromedp.SetValue(area, strings.Repeat("too long ", 150)), chromedp.Click(button))
+		tab.until(`document.querySelector("[role=alert]")`)
 	}
-	tab := launch(t)
+	news := func() {
+		tab.do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, 1000)`))
+		tab.until(`document.querySelector(".book").getBoundingClientRect().top < 0`)
+		long.record("while one reads")
+		tab.until(`document.querySelector(".news").textContent`)
+	}
+	pages := []struct {
+		name, url string
+		then      func()
+	}{
+		{name: "empty", url: empty.url},
+		{name: "messages", url: full.url},
+		{name: "page", url: full.url + "/?before=5&limit=2"},
+		{name: "past", url: full.url + "/?after=6"},
+		{name: "found", url: full.url + "/?q=THE+in"},
+		{name: "not-found", url: full.url + "/?q=nowhere"},
+		{name: "news", url: long.url, then: news},
+		{name: "message", url: full.url + "/messages/3"},
+		{name: "form", url: full.url + "/record"},
+		{name: "refused", url: full.url, then: refused},
+		{name: "error", url: full.url + "/messages/404"},
+	}
 	for _, page := range pages {
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{360, 1280} {
@@ -376,6 +391,9 @@ func TestLooks(t *testing.T) {
 					}}),
 					chromedp.Navigate(page.url),
 				)
+				if page.then != nil {
+					page.then()
+				}
 				if folder := os.Getenv("DAYBOOK_TEST_SCREENSHOTS"); folder != "" {
 					picture := get(tab, chromedp.CaptureScreenshot())
 					if err := os.WriteFile(filepath.Join(folder, name), picture, 0o644); err != nil {
