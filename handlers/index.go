@@ -2,14 +2,11 @@ package handlers
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"iter"
-	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"unicode"
 
 	"daybook/database"
 	"daybook/ent"
@@ -18,20 +15,15 @@ import (
 	"daybook/views"
 )
 
-// The index tells a search where it need not look.
-//
-// A message has a signature of 1024 bits, some of which each sequence of one, two or three characters in a word of it sets; so a
-// message that contains a word has set all the bits of that word's sequences. The signatures of a segment, 8192 messages, are
-// stored by bit rather than by message, in slices of 1 KiB: a search reads the few slices of its words, and the messages to look
-// at are those whose bits are set in all of them. (C. S. Roberts, Partial-Match Retrieval via the Method of Superimposed Codes,
-// 1979; Goodwin and others, BitFunnel, 2017.)
+// The index tells a search where it need not look: each full segment of the book has the signatures of its messages, stored by bit
+// rather than by message, in slices of 1 KiB. A search reads the few slices of its words, and the messages to look at are those whose
+// bits are set in all of them.
 //
 // It only ever saves time: what is found has been read, and a segment that has no slices yet, as the newest one that is still
 // being filled, is read whole.
-const (
-	segmentSize   = 8192
-	signatureSize = 1024
-)
+
+// segmentSize is how many messages are indexed at once.
+const segmentSize = 8192
 
 // Index indexes each full segment that is not yet.
 func Index(ctx context.Context, client *ent.Client) error {
@@ -75,101 +67,6 @@ func indexSegment(ctx context.Context, client *ent.Client, segment int) error {
 		return nil // somebody else has been faster
 	}
 	return err
-}
-
-// cut returns for each bit which of the signatures have it set. It takes 64 bits of 64 signatures at a time, which is many times
-// as fast as a bit of one.
-func cut(signatures []signature) [][]byte {
-	parts := make([][]byte, signatureSize)
-	for bit := range parts {
-		parts[bit] = make([]byte, 0, len(signatures)/8)
-	}
-	for first := 0; first < len(signatures); first += 64 {
-		for word := range signatureSize / 64 {
-			var square [64]uint64
-			for i := range square {
-				square[i] = signatures[first+i][word]
-			}
-			transpose(&square)
-			for i, row := range square {
-				bit := 64*word + i
-				parts[bit] = binary.LittleEndian.AppendUint64(parts[bit], row)
-			}
-		}
-	}
-	return parts
-}
-
-// transpose exchanges rows and columns of bits: first of the four quarters, then within each (Warren, Hacker's Delight, 7-3).
-func transpose(square *[64]uint64) {
-	mask := uint64(1)<<32 - 1
-	for size := 32; size > 0; size /= 2 {
-		for i := 0; i < 64; i = ((i | size) + 1) &^ size {
-			t := (square[i]>>size ^ square[i|size]) & mask
-			square[i] ^= t << size
-			square[i|size] ^= t
-		}
-		mask ^= mask << (size / 2)
-	}
-}
-
-// signature is the bits that a text sets.
-type signature [signatureSize / 64]uint64
-
-// bits yields the numbers of the bits that are set.
-func (s signature) bits() iter.Seq[int] {
-	return func(yield func(int) bool) {
-		for i, word := range s {
-			for ; word != 0; word &= word - 1 {
-				if !yield(64*i + bits.TrailingZeros64(word)) {
-					return
-				}
-			}
-		}
-	}
-}
-
-// sign returns the signature of folded text. What is stored depends on it. Short sequences set more bits than long ones, because a
-// short word has few by which it can be told.
-func sign(folded string) (s signature) {
-	var a, b rune // the characters before c in its word
-	for _, c := range folded {
-		if unicode.IsSpace(c) {
-			a, b = 0, 0
-			continue
-		}
-		s.set(3, 0, 0, c)
-		if b != 0 {
-			s.set(2, 0, b, c)
-		}
-		if a != 0 {
-			s.set(2, a, b, c)
-		}
-		a, b = b, c
-	}
-	return s
-}
-
-// printable is how many bits belong to one printable ASCII character each, of which folded text has no capitals.
-const printable = '~' - ' ' - 26
-
-// set sets n bits of a sequence, or the one that is its own if it is a printable character.
-func (s *signature) set(n int, a, b, c rune) {
-	switch {
-	case b == 0 && '!' <= c && c < 'A':
-		s[(c-'!')/64] |= 1 << ((c - '!') % 64)
-		return
-	case b == 0 && 'Z' < c && c <= '~':
-		s[(c-'!'-26)/64] |= 1 << ((c - '!' - 26) % 64)
-		return
-	}
-	hash := (uint64(a)<<42 | uint64(b)<<21 | uint64(c)) * 0x9e3779b97f4a7c15
-	hash = (hash ^ hash>>32) * 0xd6e8feb86659fd93
-	for ; n > 0; n-- {
-		bit := printable + hash>>48*(signatureSize-printable)>>16
-		s[bit/64] |= 1 << (bit % 64)
-		hash <<= 16
-	}
 }
 
 // candidates yields the numbers of the messages in the span that may contain all the words, in order, some at a time.
