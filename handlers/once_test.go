@@ -65,6 +65,9 @@ func TestFormRecordsOnce(t *testing.T) {
 	if refused.status != 422 || !strings.Contains(refused.body, ">\nanother</textarea>") || key(refused.body) == key(page) {
 		t.Errorf("another message: %d %s", refused.status, refused.body)
 	}
+	if again := send(key(page), "another"); key(again.body) == key(refused.body) {
+		t.Error("two pages that came back have the same key")
+	}
 	if got := send(key(refused.body), "another"); got.status != 303 {
 		t.Errorf("sent again from the page that came back: %d", got.status)
 	}

@@ -153,6 +153,27 @@ func TestSearchFindsWhatThereIs(t *testing.T) {
 	}
 }
 
+// TestSearchUsesTheIndex takes slices away: where not all bits of a word are set, nobody looks.
+func TestSearchUsesTheIndex(t *testing.T) {
+	b := open(t)
+	b.record("zebra")
+	b.scatter(8192)
+	if err := handlers.Index(t.Context(), b.client); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.page("?q=zebra").ids(); got != "1" {
+		t.Fatalf("found %q", got)
+	}
+	b.exec("CREATE TABLE kept AS SELECT * FROM slices")
+	for half := range 2 {
+		b.exec(fmt.Sprint("UPDATE slices SET bits = zeroblob(1024) WHERE id % 2 = ", half))
+		if got := b.page("?q=zebra").ids(); got != "" {
+			t.Errorf("without half of the slices it found %q", got)
+		}
+		b.exec("UPDATE slices SET bits = (SELECT bits FROM kept WHERE kept.id = slices.id)")
+	}
+}
+
 // TestFullSegmentIsIndexed records the first message of the second segment.
 func TestFullSegmentIsIndexed(t *testing.T) {
 	b := open(t)
