@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -15,9 +16,11 @@ import (
 // Words are what somebody searches for, folded.
 type Words []string
 
-// NewWords returns the words of a query, which has spaces between them.
+// NewWords returns the words of a query, which has spaces between them, each once.
 func NewWords(query string) Words {
-	return strings.Fields(Fold(query))
+	words := strings.Fields(Fold(query))
+	slices.Sort(words)
+	return slices.Compact(words)
 }
 
 // In reports whether each of the words occurs in the value, as a part of a longer word, too, and in upper or lower case.
@@ -37,8 +40,9 @@ func Fold(text string) string {
 	if ascii(text) {
 		return strings.ToLower(text)
 	}
-	// Lower case again, because Fold exchanges the cases of Cherokee letters rather than choosing one.
-	return norm.NFC.String(strings.ToLower(cases.Fold().String(text)))
+	// Normal first, too, because a Greek iota below a letter is folded to one beside it, wherever it is among the marks. Lower case
+	// again, because Fold exchanges the cases of Cherokee letters rather than choosing one.
+	return norm.NFC.String(strings.ToLower(cases.Fold().String(norm.NFC.String(text))))
 }
 
 func ascii(text string) bool {

@@ -1,6 +1,7 @@
 package views
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"unicode"
@@ -25,6 +26,7 @@ func TestWords(t *testing.T) {
 		{"café", "Cafe\u0301 noir", "[Cafe\u0301] noir"},
 		{"cafe\u0301", "CAFÉ", "[CAFÉ]"},
 		{"e", "é", ""},
+		{"ᾴ", "α\u0345\u0301 α\u0301\u0345", "[α\u0345\u0301] [α\u0301\u0345]"},
 		{"天気", "今日は天気がいい", "今日は[天気]がいい"},
 		{"気", "今日は天気がいい", "今日は天[気]がいい"},
 		{"Ａ", "ａｂ", "[ａ]ｂ"},
@@ -47,6 +49,37 @@ func TestWords(t *testing.T) {
 		}
 		if test.marked != "" && marked.String() != test.marked {
 			t.Errorf("%q in %q: %s", test.query, test.value, marked.String())
+		}
+	}
+}
+
+// TestWordsAreLookedForOnce has a query that would take half a second for one long message, and a page has many.
+func TestWordsAreLookedForOnce(t *testing.T) {
+	if words := NewWords(strings.Repeat("a B ", 250)); len(words) != 2 {
+		t.Errorf("%d words of 2 are looked for", len(words))
+	}
+}
+
+// TestPartsAreTheValue divides texts of characters that are folded in odd ways, and searches them for what stands in them.
+func TestPartsAreTheValue(t *testing.T) {
+	odd := []rune("aSsßẞiİıΣσςe\u0301\u0345\u0327\u0308 \n\u00a0\u034fKÅΩᾴαꭰᎠ가ᄀ\u1161\u11a8<&👩🏽\u200d\u0f71\u0f72ﬁŉǰΐ")
+	for range 20_000 {
+		value := make([]rune, 1+rand.N(12))
+		for i := range value {
+			value[i] = odd[rand.N(len(odd))]
+		}
+		i := rand.N(len(value))
+		words := NewWords(norm.NFD.String(strings.ToUpper(string(value[i : i+1+rand.N(len(value)-i)]))))
+		joined, found := "", len(words) == 0 || !words.In(string(value))
+		for _, part := range words.parts(string(value)) {
+			joined += part.text
+			found = found || part.found
+		}
+		if joined != string(value) || !found {
+			t.Fatalf("%+q in %+q: the parts are %+q, found is %v", words, string(value), joined, found)
+		}
+		if a, b := Fold(norm.NFC.String(string(value))), Fold(norm.NFD.String(string(value))); a != b {
+			t.Fatalf("%+q is folded to %+q or, if it is decomposed, to %+q", string(value), a, b)
 		}
 	}
 }
