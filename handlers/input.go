@@ -84,12 +84,13 @@ func unreadable(err error) error {
 
 // fromFields reads an urlencoded form or query, and reports whether it has a field msg.
 func fromFields(encoded string) (s submission, found bool, err error) {
-	if s.key, _, err = field(encoded, "key"); err != nil {
-		return submission{}, false, err
-	}
 	s.value, found, err = field(encoded, "msg")
+	if !found || err != nil {
+		return submission{}, false, err // it is no form of ours, whatever it has for a key
+	}
 	s.value = lineBreaks(s.value)
-	return s, found, err
+	s.key, _, err = field(encoded, "key")
+	return s, true, err
 }
 
 // field returns a field of an urlencoded form or query, and whether there is one. It is not url.ParseQuery, because that drops

@@ -36,6 +36,8 @@ func TestMessage(t *testing.T) {
 		{"form of 10,000 fields", form, "", strings.Repeat("a&", 10_000) + "msg=x", "x"},
 		{"form with an empty final newline kept", form, "", "msg=a%0A", "a\n"},
 		{"curl -d 'hello world'", form, "", "hello world", "hello world"},
+		{"curl -d of what looks like a key", form, "", "key=100% sure", "key=100% sure"},
+		{"curl -d of what looks like two keys", form, "", "a&key=1&key=2", "a&key=1&key=2"},
 		{"curl -d with what looks like another form", form, "", "a=b&c=100%", "a=b&c=100%"},
 		{"curl -d msg", form, "", "msg", "msg"},
 		{"curl -d with a plus", form, "", "1+1=2", "1+1=2"},
