@@ -34,7 +34,7 @@ func send(c echo.Context, status int, format format, view views.View) error {
 	header := c.Response().Header()
 	announce(c, format, status)
 	if status == http.StatusOK {
-		header.Set("ETag", tag(body.Bytes(), view))
+		header.Set("ETag", tag(body.Bytes()))
 		if unchanged(c.Request(), header) {
 			return c.NoContent(http.StatusNotModified)
 		}

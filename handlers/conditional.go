@@ -1,30 +1,19 @@
 package handlers
 
 import (
-	"bytes"
 	"fmt"
 	"hash/maphash"
 	"net/http"
 	"strings"
-
-	"daybook/views"
 )
 
 // seed makes tags that nobody can foresee, and so make two pages that have the same. They are forgotten when the process ends.
 var seed = maphash.MakeSeed()
 
-// tag returns the entity tag of a page. It is a weak one: the key of the page's form is different each time, and makes no
-// difference to a reader.
-func tag(body []byte, view views.View) string {
-	var hash maphash.Hash
-	hash.SetSeed(seed)
-	if list, ok := view.(views.Messages); ok && list.Key != "" {
-		before, after, _ := bytes.Cut(body, []byte(list.Key))
-		_, _ = hash.Write(before) // it never fails
-		body = after
-	}
-	_, _ = hash.Write(body)
-	return fmt.Sprintf(`W/"%016x"`, hash.Sum64())
+// tag returns the entity tag of an answer. Each page with a form has another one, because its key is for that page alone: two tabs
+// that had the same, one of them out of the browser's cache, would take each other's message for their own, sent again.
+func tag(body []byte) string {
+	return fmt.Sprintf(`W/"%016x"`, maphash.Bytes(seed, body))
 }
 
 // unchanged reports whether the client has the answer with these headers already, by its tag or else by its date (RFC 9110,
