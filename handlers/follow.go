@@ -8,13 +8,15 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
 )
 
-// patience is how long a listener may take for what it is sent before it is cut off. It can come again, and say what it had last.
+// patience is how long a listener may take for each portion of what it is sent before it is cut off. It can come again, and say
+// what it had last.
 const patience = 10 * time.Second
 
 // events is how a browser's EventSource follows.
@@ -136,13 +138,28 @@ func (l listener) run(last int) {
 // send sends messages, or a heartbeat if there are none, by which either side sees whether the other is still there. Lines have
 // nothing that could be one.
 func (l listener) send(moments []*moment) error {
-	var encoded net.Buffers
-	for _, m := range moments {
-		encoded = append(encoded, m.in(l.format))
-	}
+	var next net.Buffers
+	size := 0
 	if len(moments) == 0 && l.format == events {
-		encoded = net.Buffers{[]byte(":\n\n")}
+		next = append(next, []byte(":\n\n"))
 	}
+	for _, m := range moments {
+		for some := range slices.Chunk(m.in(l.format), portion) {
+			next = append(next, some)
+			if size += len(some); size < portion {
+				continue
+			}
+			if err := l.write(next); err != nil {
+				return err
+			}
+			next, size = nil, 0
+		}
+	}
+	return l.write(next)
+}
+
+// write sends a portion.
+func (l listener) write(encoded net.Buffers) error {
 	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
 		return err
 	}

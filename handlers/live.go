@@ -123,7 +123,7 @@ func (l *live) leave() {
 // run tells messages until its context ends.
 func (l *live) run(ctx context.Context) {
 	for woken := time.Now(); ctx.Err() == nil; {
-		found, err := l.read(ctx, l.told())
+		found, more, err := l.read(ctx, l.told())
 		if err != nil {
 			l.fail(ctx, err)
 		}
@@ -131,8 +131,8 @@ func (l *live) run(ctx context.Context) {
 			l.add(ctx, found)
 			woken = time.Now()
 		}
-		if len(found) == batch {
-			continue // there are more
+		if more {
+			continue
 		}
 		time.Sleep(shortest)
 		select {
@@ -157,20 +157,25 @@ func (l *live) told() int {
 	return l.newest
 }
 
-// batch is how many messages are told at a time.
-const batch = 100
+// How many messages are told at a time, at most.
+const (
+	batch     = 100
+	batchSize = 1 << 20 // bytes of their text: with these there are enough
+)
 
-// read reads the first messages after the one with the number last.
-func (l *live) read(ctx context.Context, last int) ([]*moment, error) {
-	messages, err := page{}.take(ctx, l.client, span{last + 1, everything.last}, oldestFirst, batch)
-	if err != nil {
-		return nil, err
+// read reads the first messages after the one with the number last, and reports whether there may be more.
+func (l *live) read(ctx context.Context, last int) (found []*moment, more bool, err error) {
+	size := 0
+	for m, err := range (span{last + 1, everything.last}).rows(ctx, l.client, oldestFirst) {
+		if err != nil {
+			return nil, false, err
+		}
+		found = append(found, l.newMoment(m))
+		if size += len(m.Value); len(found) == batch || size >= batchSize {
+			return found, true, nil
+		}
 	}
-	found := make([]*moment, len(messages))
-	for i, m := range messages {
-		found[i] = l.newMoment(m)
-	}
-	return found, nil
+	return found, false, nil
 }
 
 // add wakes the listeners, for what has been found or for a heartbeat.
@@ -198,14 +203,14 @@ func (l *live) add(ctx context.Context, found []*moment) {
 // since returns the first messages after the one with the number last. If there are none, wake is closed when there may be some,
 // or it is time for a heartbeat.
 func (l *live) since(ctx context.Context, last int) (found []*moment, wake <-chan struct{}, err error) {
-	if found, wake, ok := l.recently(last); ok {
-		return found, wake, nil
+	found, wake, ok := l.recently(last)
+	if !ok {
+		found, _, err = l.read(ctx, last)
 	}
-	found, err = l.read(ctx, last)
-	return found, nil, err
+	return found, wake, err
 }
 
-// recently is since, as far as memory goes.
+// recently is since, as far as memory goes, and reports whether that is far enough.
 func (l *live) recently(last int) (found []*moment, wake <-chan struct{}, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -213,8 +218,8 @@ func (l *live) recently(last int) (found []*moment, wake <-chan struct{}, ok boo
 		return nil, l.wake, true
 	}
 	if last < l.forgotten {
-		return nil, nil, false
+		return nil, l.wake, false // there are some, unless they have been dropped from the book
 	}
 	i, _ := slices.BinarySearchFunc(l.recent, last+1, func(m *moment, id int) int { return m.ID - id })
-	return slices.Clone(l.recent[i:min(i+batch, len(l.recent))]), nil, true
+	return slices.Clone(l.recent[i:min(i+batch, len(l.recent))]), l.wake, true
 }

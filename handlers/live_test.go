@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -290,6 +291,74 @@ func TestLiveHasAHeartbeat(t *testing.T) {
 			if strings.Contains(line, "after a while") {
 				return
 			}
+		}
+	})
+}
+
+// TestFollowerThatTakesItsTime takes a long message at 64 KiB a second, as long as it goes on.
+func TestFollowerThatTakesItsTime(t *testing.T) {
+	inABubble(t, func(t *testing.T, client *ent.Client, dial func() net.Conn) {
+		conn := dial()
+		fmt.Fprint(conn, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+			t.Fatal(err)
+		}
+		client.Message.Create().SetValue(strings.Repeat("x", 2<<20)).ExecX(t.Context())
+		part := make([]byte, 64<<10)
+		for taken := 0; taken < 2<<20; time.Sleep(time.Second) {
+			n, err := io.ReadFull(conn, part)
+			if err != nil {
+				t.Fatalf("it is cut off after %d bytes: %v", taken, err)
+			}
+			taken += n
+		}
+	})
+}
+
+// TestFollowerFarBehindTakesLittleMemory has long messages wait for one that takes its time.
+func TestFollowerFarBehindTakesLittleMemory(t *testing.T) {
+	inABubble(t, func(t *testing.T, client *ent.Client, dial func() net.Conn) {
+		for range 60 {
+			client.Message.Create().SetValue(strings.Repeat("x", 1<<20)).ExecX(t.Context())
+		}
+		conn := dial()
+		fmt.Fprint(conn, "GET /live?after=0 HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		runtime.GC()
+		var memory runtime.MemStats
+		runtime.ReadMemStats(&memory)
+		if memory.HeapAlloc > 30<<20 {
+			t.Errorf("%d MiB are in memory for it", memory.HeapAlloc>>20)
+		}
+	})
+}
+
+// TestFollowerAfterADroppedMessage comes back when what it has missed is not in the book any more.
+func TestFollowerAfterADroppedMessage(t *testing.T) {
+	inABubble(t, func(t *testing.T, client *ent.Client, dial func() net.Conn) {
+		client.Message.CreateBulk(client.Message.Create().SetValue("one"), client.Message.Create().SetValue("two")).ExecX(t.Context())
+		first, conn := dial(), dial()
+		fmt.Fprint(first, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+		if _, err := http.ReadResponse(bufio.NewReader(first), nil); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, first) }()
+		client.Message.DeleteOneID(2).ExecX(t.Context())
+		fmt.Fprint(conn, "GET /live?after=1 HTTP/1.1\r\nHost: x\r\n\r\n")
+		lines := bufio.NewReader(conn)
+		if _, err := http.ReadResponse(lines, nil); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		client.Message.Create().SetValue("three").ExecX(t.Context())
+		if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := lines.ReadString('\n'); !strings.HasSuffix(line, "\tthree\n") {
+			t.Errorf("it gets %q, %v", line, err)
 		}
 	})
 }
