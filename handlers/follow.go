@@ -3,7 +3,6 @@ package handlers
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -45,12 +44,13 @@ func (b book) follow(c echo.Context) error {
 	if last == nil {
 		last = &newest
 	}
-	conn, err := takeOver(c)
+	conn, head, err := takeOver(c)
 	if err != nil {
 		b.live.leave()
 		return fmt.Errorf("follow: %w", err)
 	}
-	go listener{live: b.live, conn: conn, format: format}.run(*last)
+	c.Set(failed, true) // a client that has left already is the listener's to notice: here nothing can be answered any more
+	go listener{live: b.live, conn: conn, format: format}.run(head, *last)
 	return nil
 }
 
@@ -66,25 +66,19 @@ func lastOf(c echo.Context) (*int, error) {
 	return number(c.QueryParams(), "after", 0, math.MaxInt-1)
 }
 
-// takeOver begins the response, and takes its connection from the server, which would keep buffers and the stack of a whole request
-// for it: that is 38 KB for each listener, and 12 without. So it ends when the connection does.
-func takeOver(c echo.Context) (net.Conn, error) {
-	var head bytes.Buffer
+// takeOver takes the connection from the server, which would keep buffers and the stack of a whole request for it: that is 38 KB
+// for each listener, and 12 without. So the response, of which it returns the head, ends when the connection does.
+func takeOver(c echo.Context) (conn net.Conn, head []byte, err error) {
+	var b bytes.Buffer
 	c.Response().Header().Set("Connection", "close")
 	c.Response().Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	head.WriteString("HTTP/1.1 200 OK\r\n")
-	if err := c.Response().Header().Write(&head); err != nil {
-		return nil, err
+	b.WriteString("HTTP/1.1 200 OK\r\n")
+	if err := c.Response().Header().Write(&b); err != nil {
+		return nil, nil, err
 	}
-	head.WriteString("\r\n")
-	conn, _, err := c.Response().Hijack()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := conn.Write(head.Bytes()); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return conn, nil
+	b.WriteString("\r\n")
+	conn, _, err = c.Response().Hijack()
+	return conn, b.Bytes(), err
 }
 
 // listener is a client that follows, on a connection of its own.
@@ -94,8 +88,8 @@ type listener struct {
 	format format
 }
 
-// run sends what comes after the message with the number last.
-func (l listener) run(last int) {
+// run sends the head of the response, and what comes after the message with the number last.
+func (l listener) run(head []byte, last int) {
 	ctx, gone := context.WithCancel(context.Background())
 	defer gone()
 	defer l.live.leave()
@@ -109,6 +103,9 @@ func (l listener) run(last int) {
 			}
 		}
 	}()
+	if err := l.write(net.Buffers{head}); err != nil {
+		return
+	}
 	for beat := true; ; {
 		found, wake, err := l.live.since(ctx, last)
 		if err != nil {

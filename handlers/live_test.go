@@ -216,6 +216,60 @@ func TestFollowersSeeTheBook(t *testing.T) {
 	}
 }
 
+// TestFollowersComeAndGo has many that leave at once, or before they are answered, while somebody records. None gets a message
+// twice, or out of order, and nobody is told of an error.
+func TestFollowersComeAndGo(t *testing.T) {
+	b := open(t)
+	ctx, over := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				b.glance(ctx, rand.N(5*time.Millisecond))
+			}
+		})
+	}
+	for i := range 300 {
+		b.record(fmt.Sprint(i))
+	}
+	over()
+	all.Wait()
+	for line := range strings.Lines(b.log.String()) {
+		if !strings.Contains(line, "level=INFO") {
+			t.Error(line)
+		}
+	}
+}
+
+// glance follows for a while.
+func (b *book) glance(ctx context.Context, while time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, while)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, "GET", b.url+"/live", nil)
+	if err != nil {
+		b.t.Error(err)
+		return
+	}
+	response, err := http.DefaultTransport.RoundTrip(request)
+	if err != nil {
+		return
+	}
+	defer response.Body.Close()
+	lines := bufio.NewReader(response.Body)
+	for last := 0; ; last++ {
+		var id int
+		if _, err := fmt.Fscanf(lines, "%d\t%s\t%s\n", &id, new(string), new(string)); err != nil {
+			return
+		}
+		if last == 0 {
+			last = id - 1
+		}
+		if id != last+1 {
+			b.t.Errorf("%d comes after %d", id, last)
+		}
+	}
+}
+
 // pipes is a listener of connections in memory, so that a test with a clock of its own can wait for them.
 type pipes chan net.Conn
 
