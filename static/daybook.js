@@ -140,6 +140,7 @@ function live(book) {
   };
 
   const record = async () => {
+    const sent = form.msg.value;
     const response = await fetch(form.action, {
       method: "POST",
       headers: { Accept: "text/html" },
@@ -148,27 +149,28 @@ function live(book) {
     const page = parse(await response.text());
     const key = page.querySelector("form.record [name=key]");
     if (key) form.key.value = key.value;
-    if (!response.ok) {
+    if (!response.ok || !key) { // or it is no page of ours: a proxy wants its visitors to log in again, say
       complain((page.querySelector(".problem") ?? page.querySelector(".failure h1"))?.textContent ?? "It was not recorded.");
       return;
     }
     complain("");
-    form.msg.value = "";
+    if (form.msg.value.startsWith(sent)) form.msg.setRangeText("", 0, sent.length); // and what was typed meanwhile stays
     grow(form.msg);
     merge(page);
     showAll();
   };
 
+  let underWay = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (form.msg.readOnly) return; // it is under way
-    form.msg.readOnly = true;
+    if (underWay) return;
+    underWay = true;
     try {
       await record();
     } catch {
       complain("The book cannot be reached. The message is still here, and can be recorded again.");
     } finally {
-      form.msg.readOnly = false;
+      underWay = false;
     }
   });
 
