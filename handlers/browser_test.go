@@ -14,6 +14,8 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	browserlog "github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 )
@@ -45,7 +47,38 @@ func launch(t *testing.T) tab {
 	}
 	ctx, cancel = context.WithTimeout(ctx, time.Minute)
 	t.Cleanup(cancel)
+	failOnComplaints(t, ctx)
 	return tab{t, ctx}
+}
+
+// failOnComplaints lets the test fail if the browser has something to complain about: an exception in a script, or what a page's
+// Content-Security-Policy forbids.
+func failOnComplaints(t *testing.T, ctx context.Context) {
+	t.Helper()
+	complaints := make(chan string, 100)
+	complain := func(format string, args ...any) {
+		select {
+		case complaints <- fmt.Sprintf(format, args...):
+		default: // it is said enough
+		}
+	}
+	if err := chromedp.Listen(ctx, func(event any) {
+		switch event := event.(type) {
+		case *browserlog.EventEntryAdded:
+			if e := event.Entry; e.Level == browserlog.EntryLevelError && e.Source != browserlog.EntrySourceNetwork { // a refusal is no fault
+				complain("%s: %s", e.URL, e.Text)
+			}
+		case *runtime.EventExceptionThrown:
+			complain("%v", event.ExceptionDetails)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for range len(complaints) {
+			t.Error("the browser complains: ", <-complaints)
+		}
+	})
 }
 
 // do lets the browser do one thing after another.

@@ -2,9 +2,11 @@ package handlers_test
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -168,6 +170,41 @@ func TestBrowserKeepsTheMessageThatAnotherPageAnswers(t *testing.T) {
 	})))
 	tab.do(chromedp.SendKeys(area, "kept"), chromedp.Click(button))
 	tab.until(`document.querySelector("[role=alert]")?.textContent.includes("not recorded") && document.querySelector("textarea").value === "kept"`)
+}
+
+// TestPageOutlivesTheServer has a page open while the server stops, is away, and comes back.
+func TestPageOutlivesTheServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "daybook.db")
+	b, next, tab := openAt(t, path), openAt(t, path), launch(t)
+	var server atomic.Pointer[httputil.ReverseProxy] // none while it is away
+	pass := func(b *book) {
+		server.Store(&httputil.ReverseProxy{
+			Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: b.addr}) },
+			ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
+		})
+	}
+	pass(b)
+	front := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proxy := server.Load()
+		if proxy == nil {
+			panic(http.ErrAbortHandler)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	tab.do(chromedp.Navigate("http://" + front))
+	b.log.waitFor(t, 1, "/live?after=0")
+	server.Store(nil)
+	if err := b.server.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next.record("meanwhile")
+	tab.hide(true)
+	tab.hide(false) // it tries to come back at once
+	tab.do(chromedp.Evaluate[chromedp.Void](`fetch("./").catch(() => 0)`, chromedp.EvalAwaitPromise))
+	pass(next)
+	tab.until(`document.querySelector(".entry .value")?.textContent === "meanwhile"`)
+	next.record("and more")
+	tab.until(`document.querySelector(".entry .value").textContent === "and more" && document.querySelectorAll(".entry").length === 2`)
 }
 
 // TestReaderIsNotMoved reads further down while others record.

@@ -111,11 +111,8 @@ function live(book) {
   };
   const comeBack = async () => {
     if (source || document.hidden) return;
-    try {
-      await load();
-    } finally {
-      listen();
-    }
+    await load().catch(() => {}); // while the server is away, listening fails, too, and is tried again
+    listen();
   };
   document.addEventListener("visibilitychange", () => document.hidden ? quit() : comeBack());
   addEventListener("pagehide", quit);
