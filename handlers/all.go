@@ -23,7 +23,11 @@ func (b book) all(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	words, err := wordsOf(c.QueryParams())
+	query, err := parameters(c)
+	if err != nil {
+		return err
+	}
+	words, err := wordsOf(query)
 	if err != nil {
 		return err
 	}

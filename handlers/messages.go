@@ -38,7 +38,10 @@ func (b book) feed(c echo.Context) error {
 
 // page reads the page of messages that the address names.
 func (b book) page(c echo.Context) (views.Messages, error) {
-	query := c.QueryParams()
+	query, err := parameters(c)
+	if err != nil {
+		return views.Messages{}, err
+	}
 	page, err := pageOf(query)
 	if err != nil {
 		return views.Messages{}, err

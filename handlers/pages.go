@@ -31,6 +31,15 @@ type page struct {
 	words  views.Words // that its messages contain
 }
 
+// parameters reads those of the address. One that cannot be read is refused, as without it all would be shown for what was found.
+func parameters(c echo.Context) (url.Values, error) {
+	query, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "The address is not percent-encoded: with curl, use -G and --data-urlencode.").SetInternal(err)
+	}
+	return query, nil
+}
+
 // pageOf reads which page the address asks for.
 func pageOf(query url.Values) (p page, err error) {
 	if p.words, err = wordsOf(query); err != nil {

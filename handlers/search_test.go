@@ -61,7 +61,7 @@ func TestSearch(t *testing.T) {
 
 func TestSearchThatIsNone(t *testing.T) {
 	b := open(t)
-	for _, query := range []string{"%ff", "a%00b", strings.Repeat("x", 1001)} {
+	for _, query := range []string{"%ff", "a%00b", "100%", "%zz", "a;b", strings.Repeat("x", 1001)} {
 		for _, all := range []string{"", "all&"} {
 			if got := b.send("GET", "/?"+all+"q="+query, ""); got.status != 400 || !strings.HasSuffix(got.body, ".\n") {
 				t.Errorf("%.10s: %d %q", query, got.status, got.body)
