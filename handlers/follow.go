@@ -90,7 +90,7 @@ type listener struct {
 
 // run sends the head of the response, and what comes after the message with the number last.
 func (l listener) run(head []byte, last int) {
-	ctx, gone := context.WithCancel(context.Background())
+	ctx, gone := context.WithCancel(l.live.over)
 	defer gone()
 	defer l.live.leave()
 	defer l.conn.Close()
@@ -125,8 +125,6 @@ func (l listener) run(head []byte, last int) {
 		case <-wake:
 			beat = true // unless there is something to say
 		case <-ctx.Done():
-			return
-		case <-l.live.over:
 			return
 		}
 	}

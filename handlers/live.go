@@ -32,9 +32,9 @@ type live struct {
 	client *ent.Client
 	log    *slog.Logger
 	zone   *time.Location
-	news   chan struct{} // something may have been committed
-	over   chan struct{} // closed when the server shuts down
-	end    func()        // closes it
+	news   chan struct{}   // something may have been committed
+	over   context.Context // ends when the server shuts down
+	end    func()          // ends it
 
 	mu        sync.Mutex
 	listeners int
@@ -47,14 +47,14 @@ type live struct {
 }
 
 func newLive(client *ent.Client, log *slog.Logger, zone *time.Location) *live {
-	over := make(chan struct{})
+	over, end := context.WithCancel(context.Background())
 	return &live{
 		client: client,
 		log:    log,
 		zone:   zone,
 		news:   make(chan struct{}, 1),
 		over:   over,
-		end:    sync.OnceFunc(func() { close(over) }),
+		end:    end,
 	}
 }
 
@@ -104,7 +104,7 @@ func (l *live) join(ctx context.Context) (newest int, err error) {
 		}
 		l.newest, l.forgotten, l.recent, l.size = newest, newest, nil, 0
 		l.wake = make(chan struct{})
-		ctx, l.stop = context.WithCancel(context.WithoutCancel(ctx))
+		ctx, l.stop = context.WithCancel(l.over)
 		go l.run(ctx)
 	}
 	l.listeners++
@@ -143,7 +143,7 @@ func (l *live) run(ctx context.Context) {
 	}
 }
 
-// fail logs an error, unless it is that nobody listens any more.
+// fail logs an error, unless it is that nobody listens any more, or the server shuts down.
 func (l *live) fail(ctx context.Context, err error) {
 	if ctx.Err() == nil {
 		l.log.LogAttrs(ctx, slog.LevelError, "live", slog.Any("error", err))

@@ -181,6 +181,37 @@ func TestLiveEndsWithTheServer(t *testing.T) {
 	}
 }
 
+// TestNobodyLooksAfterTheEnd has a follower that takes nothing while the server shuts down, and the database is closed.
+func TestNobodyLooksAfterTheEnd(t *testing.T) {
+	b := open(t)
+	b.client.Message.MapCreateBulk(make([]int, 500), func(create *ent.MessageCreate, _ int) {
+		create.SetValue(strings.Repeat("x", 50_000))
+	}).ExecX(t.Context())
+	quick := b.follow("")
+	b.follow("?after=0").line()
+	if err := b.server.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(quick.lines); err != nil { // until it is known
+		t.Fatal(err)
+	}
+	if err := b.client.Close(); err != nil {
+		t.Error(err)
+	}
+	stacks := make([]byte, 1<<20)
+	for limit := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
+		if n := runtime.Stack(stacks, true); !strings.Contains(string(stacks[:n]), "(*live).run") {
+			break
+		}
+		if time.Now().After(limit) {
+			t.Fatal("somebody still looks for messages")
+		}
+	}
+	if log := b.log.String(); strings.Contains(log, "ERROR") {
+		t.Error(log)
+	}
+}
+
 // TestFollowersSeeTheBook has many record at once, while followers are cut off at random and come back. Each sees the book, in
 // order.
 func TestFollowersSeeTheBook(t *testing.T) {
