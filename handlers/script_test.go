@@ -207,6 +207,18 @@ func TestPageOutlivesTheServer(t *testing.T) {
 	tab.until(`document.querySelector(".entry .value").textContent === "and more" && document.querySelectorAll(".entry").length === 2`)
 }
 
+// TestPageTakesManyMessages has thousands recorded while the page is open.
+func TestPageTakesManyMessages(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(chromedp.Navigate(b.url))
+	b.log.waitFor(t, 1, "/live?after=0")
+	b.fill(5000)
+	tab.until(`document.querySelector(".entry .value")?.textContent === "message 5000"`)
+	if !tab.is(`[...document.querySelectorAll(".entry")].every(({id}, i) => id === "message-" + (5000 - i)) && document.querySelectorAll(".entry").length === 5000`) {
+		t.Error("the messages are not there in order, each once")
+	}
+}
+
 // TestReaderIsNotMoved reads further down while others record.
 func TestReaderIsNotMoved(t *testing.T) {
 	b, tab := open(t), launch(t)

@@ -86,7 +86,7 @@ function live(book) {
       come(missing.length, () => replace(page));
       return;
     }
-    for (const entry of missing) come(1, () => add(entry));
+    come(missing.length, () => missing.forEach(add));
   };
 
   const load = async () => {
@@ -96,10 +96,14 @@ function live(book) {
 
   // While it is shown, the page listens. A browser has only few connections to a server, so a hidden one does not.
   let source;
+  const told = []; // what has come since the page was last drawn: to draw it for each of thousands would take minutes
+  const mergeTold = () => merge(parse(`<div data-live>${told.splice(0).reverse().join("")}</div>`));
   const listen = () => {
     if (source || document.hidden) return;
     source = new EventSource(`${book.dataset.live}?after=${newest}`);
-    source.onmessage = ({ data }) => merge(parse(`<div data-live>${data}</div>`));
+    source.onmessage = ({ data }) => {
+      if (told.push(data) === 1) requestAnimationFrame(mergeTold);
+    };
     source.onerror = () => { // a server that stops ends all streams: they shall not all come back at once
       quit();
       setTimeout(comeBack, 1000 + 4000 * Math.random());
