@@ -16,7 +16,7 @@ import (
 // settings say what is measured, for how long, and where the findings go.
 type settings struct {
 	messages    int           // in the large database
-	whole       int           // messages in the one that is sent whole
+	whole       int           // messages in those that are sent whole or searched
 	window      time.Duration // of one measurement
 	rounds      int
 	connections []int // from 1 upwards
@@ -32,6 +32,7 @@ type findings struct {
 	text, html page
 	beside     beside
 	sending    sending
+	searching  searching
 	peak       int // the most memory in bytes that a process of ours has had resident
 }
 
@@ -65,6 +66,7 @@ func run(ctx context.Context, s settings, progress io.Writer) (err error) {
 	defer b.stop()
 	for _, phase := range []func(context.Context) error{
 		b.measureFlush, b.measureRecording, b.measureSlowDisk, b.measureReading, b.measureSending,
+		b.measureSearching,
 	} {
 		if err := phase(ctx); err != nil {
 			return err

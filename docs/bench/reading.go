@@ -73,14 +73,9 @@ func (b *bench) measurePage(ctx context.Context, p *page, small, large *server, 
 	return nil
 }
 
-// fill makes a database of so many messages, a second apart. A Daybook creates it; then they are written past that, which takes
-// seconds instead of minutes.
+// fill makes a database of so many messages, a second apart. They are written past Daybook, which takes seconds instead of minutes.
 func (b *bench) fill(ctx context.Context, name string, messages int) error {
-	if err := b.serve(ctx, b.ours(name)); err != nil {
-		return err
-	}
-	b.stop()
-	db, err := sql.Open("sqlite3", "file:"+b.path(name)+"?_journal_mode=OFF")
+	db, err := b.create(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -94,4 +89,13 @@ func (b *bench) fill(ctx context.Context, name string, messages int) error {
 		return fmt.Errorf("fill a database: %w", err)
 	}
 	return nil
+}
+
+// create has a Daybook create a database, and opens that when Daybook has ended.
+func (b *bench) create(ctx context.Context, name string) (*sql.DB, error) {
+	if err := b.serve(ctx, b.ours(name)); err != nil {
+		return nil, err
+	}
+	b.stop()
+	return sql.Open("sqlite3", "file:"+b.path(name)+"?_journal_mode=OFF")
 }

@@ -17,7 +17,7 @@ var place = regexp.MustCompile(`(?s)<!-- measured: begin -->\n.*<!-- measured: e
 //go:embed tables.md
 var tablesSource string
 
-var tables = template.Must(template.New("tables").Parse(tablesSource))
+var tables = template.Must(template.New("tables").Funcs(template.FuncMap{"latency": latency}).Parse(tablesSource))
 
 // document returns benchmarks.md as it is.
 func (b *bench) document() ([]byte, error) {
@@ -39,7 +39,8 @@ func (b *bench) write() error {
 	}
 	var text, picture bytes.Buffer
 	if err := tables.Execute(&text, map[string]any{
-		"Rows": b.rows(), "Points": b.points, "Rounds": b.rounds, "Window": b.window, "Flush": latency(b.flush),
+		"Rows": b.rows(), "Points": b.points, "Messages": count(b.whole), "Searching": b.searching,
+		"Rounds": b.rounds, "Window": b.window, "Flush": latency(b.flush),
 		"System": runtime.GOOS + "/" + runtime.GOARCH, "Cores": runtime.NumCPU(), "Go": runtime.Version(),
 	}); err != nil {
 		return err

@@ -127,11 +127,14 @@ func (s *server) explain(err error) error {
 }
 
 // peak returns the most memory in bytes that the process has had resident, or 0 where no /proc tells.
-func (s *server) peak() (size int) {
-	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.process.Process.Pid))
-	for line := range strings.Lines(string(status)) {
-		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &size); err == nil {
-			return size << 10
+func (s *server) peak() int { return s.tell("status", "VmHWM: %d kB") << 10 }
+
+// tell returns the number in a line of what /proc tells of the process, or 0.
+func (s *server) tell(file, line string) (n int) {
+	content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", s.process.Process.Pid, file))
+	for l := range strings.Lines(string(content)) {
+		if _, err := fmt.Sscanf(l, line, &n); err == nil {
+			return n
 		}
 	}
 	return 0

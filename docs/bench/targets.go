@@ -37,6 +37,7 @@ func (b *bench) rows() []row {
 		b.sends("text", b.sending.text),
 		b.sends("NDJSON", b.sending.ndjson),
 		b.sends("JSON", b.sending.json),
+		b.finds(),
 		below("Memory, sending these", 60, b.sending.peak),
 		below("Memory, at the most", 60, b.peak),
 	}
@@ -50,6 +51,14 @@ func (b *bench) sends(format string, r result) row {
 		sends.Measured, sends.Reached = "not here: "+b.sending.not, ""
 	}
 	return sends
+}
+
+// finds compares the slowest search with its limit.
+func (b *bench) finds() row {
+	const most = 200 * time.Millisecond
+	slowest := b.searching.slowest()
+	return row{fmt.Sprintf("`GET /?q=`, %s messages, the slowest search", count(b.whole)), "at most " + latency(most),
+		fmt.Sprintf("%s (%s; `LIKE` %s)", latency(slowest.Ours), slowest.Kind, latency(slowest.Like)), verdict(slowest.Ours <= most)}
 }
 
 // atLeast asks for so many times, or percent, of the requests that another load meets.
