@@ -33,6 +33,7 @@ type findings struct {
 	beside     beside
 	sending    sending
 	searching  searching
+	indexing   indexing
 	peak       int // the most memory in bytes that a process of ours has had resident
 }
 
@@ -66,7 +67,7 @@ func run(ctx context.Context, s settings, progress io.Writer) (err error) {
 	defer b.stop()
 	for _, phase := range []func(context.Context) error{
 		b.measureFlush, b.measureRecording, b.measureSlowDisk, b.measureReading, b.measureSending,
-		b.measureSearching,
+		b.measureSearching, b.measureIndexing,
 	} {
 		if err := phase(ctx); err != nil {
 			return err

@@ -58,6 +58,7 @@ func TestRun(t *testing.T) {
 		"| two absent characters, `鳳凰` | 0 |",
 		"| a rare word in the other case, `ЦАПЛЯ` | 10 |",
 		"Their index takes 1", // and some more bytes a message: the one full segment has one
+		"| Index of a message, processor | at most 10 % of `POST /record`, 4 connections |",
 		"| `GET /?all` as text, 9,000 messages | at least 20 % of the sqlite3 command |",
 		"| `GET /?all` as NDJSON, 9,000 messages | at least 20 % of the sqlite3 command |",
 		"| `GET /?all` as JSON, 9,000 messages | at least 20 % of the sqlite3 command |",

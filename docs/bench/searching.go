@@ -134,11 +134,13 @@ func (b *bench) measureIndex(ctx context.Context, name string, messages int) err
 		return err
 	}
 	begin := time.Now()
-	if err := b.serve(ctx, b.ours(name)); err != nil {
+	server := b.ours(name)
+	if err := b.serve(ctx, server); err != nil {
 		return err
 	}
 	b.searching.Made = time.Since(begin)
 	b.stop()
+	b.indexing.made = server.processor() / time.Duration(messages)
 	after, err := os.Stat(b.path(name))
 	if err != nil {
 		return err

@@ -129,6 +129,11 @@ func (s *server) explain(err error) error {
 // peak returns the most memory in bytes that the process has had resident, or 0 where no /proc tells.
 func (s *server) peak() int { return s.tell("status", "VmHWM: %d kB") << 10 }
 
+// processor returns how long the process, which has ended, has kept a processor busy.
+func (s *server) processor() time.Duration {
+	return s.process.ProcessState.UserTime() + s.process.ProcessState.SystemTime()
+}
+
 // tell returns the number in a line of what /proc tells of the process, or 0.
 func (s *server) tell(file, line string) (n int) {
 	content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", s.process.Process.Pid, file))

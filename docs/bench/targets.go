@@ -38,6 +38,7 @@ func (b *bench) rows() []row {
 		b.sends("NDJSON", b.sending.ndjson),
 		b.sends("JSON", b.sending.json),
 		b.finds(),
+		b.costs(record),
 		below("Memory, sending these", 60, b.sending.peak),
 		below("Memory, at the most", 60, b.peak),
 	}
@@ -59,6 +60,17 @@ func (b *bench) finds() row {
 	slowest := b.searching.slowest()
 	return row{fmt.Sprintf("`GET /?q=`, %s messages, the slowest search", count(b.whole)), "at most " + latency(most),
 		fmt.Sprintf("%s (%s; `LIKE` %s)", latency(slowest.Ours), slowest.Kind, latency(slowest.Like)), verdict(slowest.Ours <= most)}
+}
+
+// costs compares what the index of a message costs with what recording it does.
+func (b *bench) costs(record string) row {
+	const most = 10 // percent
+	i := b.indexing
+	percent := 100 * i.made.Seconds() / i.recorded.Seconds()
+	return row{"Index of a message, processor", fmt.Sprintf("at most %d %% of %s", most, record),
+		fmt.Sprintf("%.3g %% (%.1f µs, %.1f µs); %s/s with the index, %s/s without",
+			percent, i.made.Seconds()*1e6, i.recorded.Seconds()*1e6,
+			count(i.with.perSecond), count(i.without.perSecond)), verdict(percent <= most)}
 }
 
 // atLeast asks for so many times, or percent, of the requests that another load meets.
