@@ -15,8 +15,9 @@ import (
 
 // settings say what is measured, for how long, and where the findings go.
 type settings struct {
-	messages    int           // in the large database
-	whole       int           // messages in those that are sent whole or searched
+	messages    int // in the large database
+	whole       int // messages in those that are sent whole or searched
+	listeners   int
 	window      time.Duration // of one measurement
 	rounds      int
 	connections []int // from 1 upwards
@@ -34,6 +35,7 @@ type findings struct {
 	sending    sending
 	searching  searching
 	indexing   indexing
+	listening  listening
 	peak       int // the most memory in bytes that a process of ours has had resident
 }
 
@@ -67,7 +69,7 @@ func run(ctx context.Context, s settings, progress io.Writer) (err error) {
 	defer b.stop()
 	for _, phase := range []func(context.Context) error{
 		b.measureFlush, b.measureRecording, b.measureSlowDisk, b.measureReading, b.measureSending,
-		b.measureSearching, b.measureIndexing,
+		b.measureSearching, b.measureIndexing, b.measureListening,
 	} {
 		if err := phase(ctx); err != nil {
 			return err

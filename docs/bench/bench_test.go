@@ -59,6 +59,8 @@ func TestRun(t *testing.T) {
 		"| a rare word in the other case, `ЦАПЛЯ` | 10 |",
 		"Their index takes 1", // and some more bytes a message: the one full segment has one
 		"| Index of a message, processor | at most 10 % of `POST /record`, 4 connections |",
+		"| `GET /live`, 20 listeners, memory apiece | at most 30 KB |",
+		"| `GET /live`, 20 listeners, until the last has a message | at most 1,000 ms |",
 		"| `GET /?all` as text, 9,000 messages | at least 20 % of the sqlite3 command |",
 		"| `GET /?all` as NDJSON, 9,000 messages | at least 20 % of the sqlite3 command |",
 		"| `GET /?all` as JSON, 9,000 messages | at least 20 % of the sqlite3 command |",
@@ -123,6 +125,27 @@ func TestWrongAnswerFailsTheMeasurement(t *testing.T) {
 	}
 }
 
+func TestListenerThatIsCutOffFailsTheMeasurement(t *testing.T) {
+	short := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			w.WriteHeader(http.StatusCreated)
+			return
+		}
+		w.Header().Set("Connection", "close")
+		_, _ = io.WriteString(w, ":\n\n")
+	}))
+	defer short.Close()
+	ctx, fail := context.WithCancelCause(t.Context())
+	defer fail(nil)
+	a := &audience{server: &server{address: short.Listener.Addr().String()}, heard: make(chan struct{}, 1), fail: fail}
+	if err := a.join(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.tell(ctx); err == nil || err.Error() != "a listener: EOF" {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 func TestServerThatDoesNotStart(t *testing.T) {
 	b := &bench{scratch: t.TempDir(), self: os.Args[0]}
 	defer b.stop()
@@ -142,7 +165,7 @@ func prepare(t *testing.T) (s settings, left func()) {
 	t.Setenv("TMPDIR", temporary)
 	t.Setenv("BENCH_TEST", strings.TrimPrefix(mark, "BENCH_TEST=")) // which its processes inherit
 	s = settings{
-		messages: 5000, whole: 9000, window: 50 * time.Millisecond, rounds: 2,
+		messages: 5000, whole: 9000, listeners: 20, window: 50 * time.Millisecond, rounds: 2,
 		connections: []int{1, 2, 4}, many: 4, folder: folder(t),
 	}
 	return s, func() {

@@ -33,7 +33,7 @@ func command(args []string) error {
 	if len(args) == 2 && args[0] == "usual" {
 		return usual(args[1])
 	}
-	s := settings{connections: []int{1, 4, 16, 64, 256}, many: 64, whole: 1_000_000, folder: "docs"}
+	s := settings{connections: []int{1, 4, 16, 64, 256}, many: 64, whole: 1_000_000, listeners: 5000, folder: "docs"}
 	flag.IntVar(&s.messages, "messages", 10_000_000, "messages in the large database")
 	flag.DurationVar(&s.window, "duration", time.Second, "length of one measurement")
 	flag.IntVar(&s.rounds, "rounds", 5, "how often each is repeated; the median counts")

@@ -129,6 +129,12 @@ func (s *server) explain(err error) error {
 // peak returns the most memory in bytes that the process has had resident, or 0 where no /proc tells.
 func (s *server) peak() int { return s.tell("status", "VmHWM: %d kB") << 10 }
 
+// resident returns the memory in bytes that the process has resident now, or 0 where no /proc tells.
+func (s *server) resident() int { return s.tell("status", "VmRSS: %d kB") << 10 }
+
+// files returns how many files the process may have open, or 0 where no /proc tells.
+func (s *server) files() int { return s.tell("limits", "Max open files %d") }
+
 // processor returns how long the process, which has ended, has kept a processor busy.
 func (s *server) processor() time.Duration {
 	return s.process.ProcessState.UserTime() + s.process.ProcessState.SystemTime()

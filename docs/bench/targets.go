@@ -39,6 +39,8 @@ func (b *bench) rows() []row {
 		b.sends("JSON", b.sending.json),
 		b.finds(),
 		b.costs(record),
+		b.weighs(),
+		b.tells(),
 		below("Memory, sending these", 60, b.sending.peak),
 		below("Memory, at the most", 60, b.peak),
 	}
@@ -71,6 +73,29 @@ func (b *bench) costs(record string) row {
 		fmt.Sprintf("%.3g %% (%.1f µs, %.1f µs); %s/s with the index, %s/s without",
 			percent, i.made.Seconds()*1e6, i.recorded.Seconds()*1e6,
 			count(i.with.perSecond), count(i.without.perSecond)), verdict(percent <= most)}
+}
+
+// weighs compares the memory that a listener takes with its limit.
+func (b *bench) weighs() row {
+	const most = 30 // kilobytes
+	l := b.listening
+	weighs := row{
+		What:   fmt.Sprintf("`GET /live`, %s listeners, memory apiece", count(l.listeners)),
+		Target: fmt.Sprintf("at most %d KB", most), Measured: "not here: it takes a /proc",
+	}
+	if l.apiece != 0 {
+		kilobytes := float64(l.apiece) / 1e3
+		weighs.Measured, weighs.Reached = fmt.Sprintf("%.3g KB%s", kilobytes, l.few), verdict(kilobytes <= most)
+	}
+	return weighs
+}
+
+// tells compares the time until every listener has a message with its limit.
+func (b *bench) tells() row {
+	const most = time.Second
+	l := b.listening
+	return row{fmt.Sprintf("`GET /live`, %s listeners, until the last has a message", count(l.listeners)), "at most " + latency(most),
+		fmt.Sprintf("%s at worst of %d (median %s)%s", latency(l.worst), told, latency(l.median), l.few), verdict(l.worst <= most)}
 }
 
 // atLeast asks for so many times, or percent, of the requests that another load meets.
