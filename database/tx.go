@@ -67,9 +67,15 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.
 	}
 	rows, err := t.conn.QueryContext(ctx, query, args...)
 	if err == nil {
-		t.rows = append(t.rows, rows)
+		t.rows = append(slices.DeleteFunc(t.rows, closed), rows)
 	}
 	return rows, err
+}
+
+// closed reports whether the rows have been closed. Each keeps what was last read from it, and a transaction may read many.
+func closed(rows *sql.Rows) bool {
+	_, err := rows.Columns()
+	return err != nil
 }
 
 // prepare makes sure that the next statement runs inside the transaction, and returns the context to run it with.

@@ -6,6 +6,7 @@
 package handlers
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -21,6 +22,7 @@ import (
 // book is what the handlers share.
 type book struct {
 	client     *ent.Client
+	over       context.Context // ends when the server shuts down
 	live       *live
 	log        *slog.Logger
 	maxMessage int
@@ -30,11 +32,19 @@ type book struct {
 // New returns the application. Its messages are the client's, and hold at most maxMessage bytes each. Requests and
 // the causes of errors are logged to log. The Server of the returned Echo is ready to serve.
 func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
-	b := book{client: client, live: newLive(client, log, time.Local), log: log, maxMessage: maxMessage, zone: time.Local}
+	over, end := context.WithCancel(context.Background())
+	b := book{
+		client:     client,
+		over:       over,
+		live:       newLive(over, client, log, time.Local),
+		log:        log,
+		maxMessage: maxMessage,
+		zone:       time.Local,
+	}
 	e := echo.New()
 	e.HTTPErrorHandler = b.fail
 	limit(e.Server, log)
-	e.Server.RegisterOnShutdown(b.live.end)
+	e.Server.RegisterOnShutdown(end)
 
 	// A request passes these from top to bottom, its answer from bottom to top.
 	e.Use(

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -16,14 +17,23 @@ import (
 )
 
 // The index tells a search where it need not look: each full segment of the book has the signatures of its messages, stored by bit
-// rather than by message, in slices of 1 KiB. A search reads the few slices of its words, and the messages to look at are those whose
+// rather than by message, in slices. A search reads the few slices of its words, and the messages to look at are those whose
 // bits are set in all of them.
 //
 // It only ever saves time: what is found has been read, and a segment that has no slices yet, as the newest one that is still
 // being filled, is read whole.
 
-// segmentSize is how many messages are indexed at once.
-const segmentSize = 8192
+// segmentSize is how many messages are indexed at once: as many as have slices of 1008 bytes, of which four fit on a page of
+// SQLite's.
+const segmentSize = 8064
+
+// index indexes what recording has filled. It stops when the server shuts down, and goes on when another segment is full, or the
+// server is started again.
+func (b book) index() {
+	if err := Index(b.over, b.client); err != nil && b.over.Err() == nil {
+		b.log.LogAttrs(b.over, slog.LevelError, "index", slog.Any("error", err))
+	}
+}
 
 // Index indexes each full segment that is not yet.
 func Index(ctx context.Context, client *ent.Client) error {

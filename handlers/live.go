@@ -34,7 +34,6 @@ type live struct {
 	zone   *time.Location
 	news   chan struct{}   // something may have been committed
 	over   context.Context // ends when the server shuts down
-	end    func()          // ends it
 
 	mu        sync.Mutex
 	listeners int
@@ -46,16 +45,8 @@ type live struct {
 	forgotten int                // the number of the newest message that is not among them
 }
 
-func newLive(client *ent.Client, log *slog.Logger, zone *time.Location) *live {
-	over, end := context.WithCancel(context.Background())
-	return &live{
-		client: client,
-		log:    log,
-		zone:   zone,
-		news:   make(chan struct{}, 1),
-		over:   over,
-		end:    end,
-	}
+func newLive(over context.Context, client *ent.Client, log *slog.Logger, zone *time.Location) *live {
+	return &live{client: client, log: log, zone: zone, news: make(chan struct{}, 1), over: over}
 }
 
 // moment is a message that is told to many.

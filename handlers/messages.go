@@ -148,10 +148,10 @@ func (b book) keep(c echo.Context, sent submission) error {
 	if err != nil {
 		return fmt.Errorf("record a message: %w", err)
 	}
-	transaction.AfterCommit(c, func(ctx context.Context) error {
+	transaction.AfterCommit(c, func(context.Context) error {
 		b.live.tell()
 		if recorded.ID%segmentSize == 0 { // a segment is full
-			return Index(ctx, b.client)
+			go b.index()
 		}
 		return nil
 	})

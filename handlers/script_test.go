@@ -214,7 +214,8 @@ func TestPageTakesManyMessages(t *testing.T) {
 	b.log.waitFor(t, 1, "/live?after=0")
 	b.fill(5000)
 	tab.until(`document.querySelector(".entry .value")?.textContent === "message 5000"`)
-	if !tab.is(`[...document.querySelectorAll(".entry")].every(({id}, i) => id === "message-" + (5000 - i)) && document.querySelectorAll(".entry").length === 5000`) {
+	tab.until(`document.querySelectorAll(".entry").length <= 1000`) // there are pages for the rest
+	if !tab.is(`[...document.querySelectorAll(".entry")].every(({id}, i) => id === "message-" + (5000 - i)) && document.querySelector("[rel=next]")`) {
 		t.Error("the messages are not there in order, each once")
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // maxQuery is how many bytes a search may have.
-const maxQuery = 1000
+const maxQuery = 2000
 
 // wordsOf reads which words the address asks for, if it does.
 func wordsOf(query url.Values) (views.Words, error) {

@@ -27,6 +27,7 @@ function live(book) {
   const number = (entry) => Number(entry.id.replace("message-", ""));
   const date = (day) => day.querySelector("h2 time").dateTime;
 
+  const longest = 1000; // entries, of a page that has been open for long
   let newest = Math.max(0, ...[...book.querySelectorAll(".entry")].map(number)); // that has come
   let later = []; // what is to be shown when it moves nothing that is being read
 
@@ -48,7 +49,10 @@ function live(book) {
     day.querySelector(".entries").prepend(document.importNode(entry, true));
   };
 
-  const replace = (page) => book.replaceChildren(...page.querySelector("[data-live]").childNodes);
+  const replace = (page) => {
+    book.replaceChildren(...page.querySelector("[data-live]").childNodes);
+    newest = Math.max(newest, ...[...book.querySelectorAll(".entry")].map(number));
+  };
 
   // come takes what has come, and shows it, or how much it is.
   const come = (count, show) => {
@@ -70,6 +74,7 @@ function live(book) {
     if (later.length === 0) return;
     for (const { show } of later.splice(0)) show();
     status.replaceChildren();
+    if (book.querySelectorAll(".entry").length > longest) load().then(replace, () => {}); // one page again
   };
   document.addEventListener("scroll", () => {
     if (book.getBoundingClientRect().top >= 0) showAll();
@@ -91,7 +96,8 @@ function live(book) {
 
   const load = async () => {
     const response = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (response.ok) merge(parse(await response.text()));
+    if (!response.ok) throw new Error(response.statusText);
+    return parse(await response.text());
   };
 
   // While it is shown, the page listens. A browser has only few connections to a server, so a hidden one does not.
@@ -115,7 +121,7 @@ function live(book) {
   };
   const comeBack = async () => {
     if (source || document.hidden) return;
-    await load().catch(() => {}); // while the server is away, listening fails, too, and is tried again
+    await load().then(merge).catch(() => {}); // while the server is away, listening fails, too, and is tried again
     listen();
   };
   document.addEventListener("visibilitychange", () => document.hidden ? quit() : comeBack());
