@@ -11,7 +11,6 @@ import (
 
 	"daybook/database"
 	"daybook/ent"
-	"daybook/ent/message"
 	"daybook/ent/slice"
 	"daybook/views"
 )
@@ -35,12 +34,10 @@ func (b book) index() {
 	}
 }
 
-// Index indexes each full segment that is not yet.
+// Index indexes each full segment that is not yet: one after which a message has been recorded, so that, as there is one writer,
+// none of its own can come any more.
 func Index(ctx context.Context, client *ent.Client) error {
-	newest, err := client.Message.Query().Order(ent.Desc(message.FieldID)).FirstID(ctx)
-	if ent.IsNotFound(err) {
-		return nil
-	}
+	book, err := filled(ctx, client)
 	if err != nil {
 		return fmt.Errorf("index: %w", err)
 	}
@@ -48,11 +45,11 @@ func Index(ctx context.Context, client *ent.Client) error {
 	if ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("index: %w", err)
 	}
-	segment := 0
+	segment := book.first / segmentSize
 	if err == nil {
-		segment = last/signatureSize + 1
+		segment = max(segment, last/signatureSize+1)
 	}
-	for ; segment < newest/segmentSize; segment++ {
+	for ; segment < book.last/segmentSize; segment++ {
 		if err := indexSegment(ctx, client, segment); err != nil {
 			return fmt.Errorf("index segment %d: %w", segment, err)
 		}
