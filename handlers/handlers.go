@@ -9,6 +9,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -23,6 +24,7 @@ import (
 type book struct {
 	client     *ent.Client
 	over       context.Context // ends when the server shuts down
+	indexing   *sync.Mutex
 	live       *live
 	log        *slog.Logger
 	maxMessage int
@@ -36,6 +38,7 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	b := book{
 		client:     client,
 		over:       over,
+		indexing:   new(sync.Mutex),
 		live:       newLive(over, client, log, time.Local),
 		log:        log,
 		maxMessage: maxMessage,

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -26,9 +27,13 @@ import (
 // SQLite's.
 const segmentSize = 8064
 
-// index indexes what recording has filled. It stops when the server shuts down, and goes on when another segment is full, or the
-// server is started again.
+// index indexes what recording has filled, unless that is being done: what is filled meanwhile has its turn with the next segment.
+// It stops when the server shuts down, and goes on when it is started again.
 func (b book) index() {
+	if !b.indexing.TryLock() {
+		return
+	}
+	defer b.indexing.Unlock()
 	if err := Index(b.over, b.client); err != nil && b.over.Err() == nil {
 		b.log.LogAttrs(b.over, slog.LevelError, "index", slog.Any("error", err))
 	}
@@ -59,21 +64,52 @@ func Index(ctx context.Context, client *ent.Client) error {
 
 // indexSegment stores the slices of one segment.
 func indexSegment(ctx context.Context, client *ent.Client, segment int) error {
-	signatures := make([]signature, segmentSize)
-	for m, err := range segmentSpan(segment).rows(ctx, client, oldestFirst) {
-		if err != nil {
-			return err
-		}
-		signatures[m.ID%segmentSize] = sign(views.Fold(m.Value))
+	parts, err := sliceSegment(ctx, client, segment)
+	if err != nil {
+		return err
 	}
-	parts := cut(signatures)
-	err := client.Slice.MapCreateBulk(parts, func(create *ent.SliceCreate, bit int) {
-		create.SetID(segment*signatureSize + bit).SetBits(parts[bit])
-	}).Exec(ctx)
+	tx, err := client.Tx(ctx)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(parts) && err == nil; i += chunkSize {
+		some := parts[i : i+chunkSize] // all at once would take megabytes for the statement
+		err = tx.Slice.MapCreateBulk(some, func(create *ent.SliceCreate, bit int) {
+			create.SetID(segment*signatureSize + i + bit).SetBits(some[bit])
+		}).Exec(ctx)
+	}
+	if err != nil {
+		err = errors.Join(err, tx.Rollback())
+	} else {
+		err = tx.Commit()
+	}
 	if database.IsConstraint(err) {
 		return nil // somebody else has been faster
 	}
 	return err
+}
+
+// sliceSegment returns the slices of a segment.
+func sliceSegment(ctx context.Context, client *ent.Client, segment int) ([][]byte, error) {
+	parts := make([][]byte, signatureSize)
+	for bit := range parts {
+		parts[bit] = make([]byte, segmentSize/8)
+	}
+	var some signatures
+	n := 0 // of those before them, in steps of as many
+	for m, err := range segmentSpan(segment).rows(ctx, client, oldestFirst) {
+		if err != nil {
+			return nil, err
+		}
+		i := m.ID % segmentSize
+		if i/len(some) != n {
+			some.cut(parts, n)
+			some, n = signatures{}, i/len(some)
+		}
+		some[i%len(some)] = sign(views.Fold(m.Value))
+	}
+	some.cut(parts, n)
+	return parts, nil
 }
 
 // candidates yields the numbers of the messages in the span that may contain all the words, in order, some at a time.

@@ -71,27 +71,21 @@ func (s *signature) set(n int, a, b, c rune) {
 	}
 }
 
-// cut returns for each bit which of the signatures have it set. It takes 64 bits of 64 signatures at a time, which is many times
-// as fast as a bit of one.
-func cut(signatures []signature) [][]byte {
-	parts := make([][]byte, signatureSize)
-	for bit := range parts {
-		parts[bit] = make([]byte, 0, len(signatures)/8)
-	}
-	for first := 0; first < len(signatures); first += 64 {
-		for word := range signatureSize / 64 {
-			var square [64]uint64
-			for i := range square {
-				square[i] = signatures[first+i][word]
-			}
-			transpose(&square)
-			for i, row := range square {
-				bit := 64*word + i
-				parts[bit] = binary.LittleEndian.AppendUint64(parts[bit], row)
-			}
+// signatures are those of as many messages as are put in their slices at once, which is many times as fast as bit by bit.
+type signatures [64]signature
+
+// cut puts the n-th signatures of a segment into its slices.
+func (s *signatures) cut(slices [][]byte, n int) {
+	for word := range signatureSize / 64 {
+		var square [64]uint64
+		for i := range square {
+			square[i] = s[i][word]
+		}
+		transpose(&square)
+		for i, row := range square {
+			binary.LittleEndian.PutUint64(slices[64*word+i][8*n:], row)
 		}
 	}
-	return parts
 }
 
 // transpose exchanges rows and columns of bits: first of the four quarters, then within each (Warren, Hacker's Delight, 7-3).
