@@ -207,6 +207,28 @@ func TestPageOutlivesTheServer(t *testing.T) {
 	tab.until(`document.querySelector(".entry .value").textContent === "and more" && document.querySelectorAll(".entry").length === 2`)
 }
 
+// TestPageListensAgainAfterAnError has a proxy that refuses the first stream, after which a browser does not try again by itself.
+func TestPageListensAgainAfterAnError(t *testing.T) {
+	b, tab := open(t), launch(t)
+	behind, err := url.Parse(b.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(behind)
+	var refused atomic.Bool
+	front := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/live" && refused.CompareAndSwap(false, true) {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	tab.do(chromedp.Navigate("http://" + front))
+	b.log.waitFor(t, 1, "/live?after=0")
+	b.record("hello")
+	tab.until(`document.querySelector(".entry .value")?.textContent === "hello"`)
+}
+
 // TestPageTakesManyMessages has thousands recorded while the page is open.
 func TestPageTakesManyMessages(t *testing.T) {
 	b, tab := open(t), launch(t)
