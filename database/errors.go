@@ -17,15 +17,22 @@ const (
 	resultFull       = 13
 	resultCantOpen   = 14
 	resultConstraint = 19
+	resultAuth       = 23
 	resultNotADB     = 26
 )
 
-// resultBusySnapshot is an extended one: somebody else has written since the transaction first read.
-const resultBusySnapshot = resultBusy | 2<<8
+// Extended result codes.
+const (
+	resultBusySnapshot = resultBusy | 2<<8       // somebody else has written since the transaction first read
+	resultCommitHook   = resultConstraint | 2<<8 // control has refused a COMMIT
+)
 
 // errBusy is the cause of giving up the wait for a connection. It names the mistake that looks like a busy database.
-var errBusy = fmt.Errorf("the database is busy: no turn came within %s (a transaction that writes, while it is open, "+
-	"outside of itself waits for its own end)", maxWait)
+var errBusy = fmt.Errorf("the database is busy: no turn came within %s (a handler that writes by another client while its own "+
+	"transaction is open waits for its own end)", maxWait)
+
+// errOnlyReads is the error of a write in a reading transaction.
+var errOnlyReads = errors.New("the transaction only reads: a GET only reads, mark its route with transaction.Write")
 
 // IsBusy reports whether err means that the database was in use for too long. Trying again later may help.
 func IsBusy(err error) bool {
@@ -37,7 +44,10 @@ func IsFull(err error) bool { return is(err, resultFull) }
 
 // IsReadOnly reports whether err means that something was to be written where only reading is possible: in a reading
 // transaction, or to a file that may not be written.
-func IsReadOnly(err error) bool { return is(err, resultReadOnly) }
+func IsReadOnly(err error) bool { return is(err, resultReadOnly) || errors.Is(err, errOnlyReads) }
+
+// refusedToWrite reports whether a reader has refused a statement because it writes.
+func refusedToWrite(err error) bool { return is(err, resultReadOnly, resultAuth) }
 
 // IsCorrupt reports whether err means that the file is damaged, or is no database.
 func IsCorrupt(err error) bool { return is(err, resultCorrupt, resultNotADB) }

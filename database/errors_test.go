@@ -2,6 +2,7 @@ package database_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"testing"
 
@@ -37,8 +38,7 @@ func TestErrorsByMeaning(t *testing.T) {
 		"read-only": func(t *testing.T) error {
 			driver, _ := open(t)
 			tx := begin(t, driver, true)
-			defer commit(t, tx)
-			return tx.Exec(t.Context(), insert, []any{"a"}, nil)
+			return errors.Join(tx.Exec(t.Context(), insert, []any{"a"}, nil), tx.Rollback())
 		},
 		"corrupt": func(t *testing.T) error {
 			driver := damaged(t)

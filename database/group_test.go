@@ -33,7 +33,7 @@ func openGroup(t *testing.T) (*sqliteDriver, *writer) {
 	if _, err := driver.ExecContext(t.Context(), "CREATE TABLE note (value TEXT UNIQUE)"); err != nil {
 		t.Fatal(err)
 	}
-	return driver, driver.turns
+	return driver, driver.writer
 }
 
 // notes returns what is stored.
@@ -84,15 +84,19 @@ func (c *client) rollback() { go func() { c.ended <- c.tx.Rollback() }() }
 // inQueue waits until so many wait for their turn.
 func inQueue(t *testing.T, w *writer, n int) {
 	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	wait(t, fmt.Sprint(n, " in the queue"), func() bool {
 		w.mu.Lock()
-		got := len(w.queue)
-		w.mu.Unlock()
-		if got == n {
-			return
-		}
+		defer w.mu.Unlock()
+		return len(w.queue) == n
+	})
+}
+
+// wait waits until it is so.
+func wait(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); !is(); runtime.Gosched() {
 		if time.Now().After(limit) {
-			t.Fatalf("%d are waiting, want %d", got, n)
+			t.Fatalf("not within 10 s: %s", what)
 		}
 	}
 }
@@ -480,32 +484,4 @@ func number(ctx context.Context, driver dialect.Driver, name string) (kept bool,
 		return false, tx.Rollback()
 	}
 	return true, tx.Commit()
-}
-
-// TestStatementThatEndsTheTransaction is refused: it would end those of others, too.
-func TestStatementThatEndsTheTransaction(t *testing.T) {
-	driver, _, a, b, c := three(t)
-	a.commit()
-	b.hasTurn()
-	for _, statement := range []string{"COMMIT", " commit ;", "END TRANSACTION", "ROLLBACK", "rollback transaction"} {
-		if err := b.tx.Exec(t.Context(), statement, []any{}, nil); !errors.Is(err, errEnd) {
-			t.Errorf("%s: %v", statement, err)
-		}
-	}
-	for _, statement := range []string{"SAVEPOINT own", "ROLLBACK TO own", "ROLLBACK TRANSACTION TO SAVEPOINT own", "RELEASE own"} {
-		if err := b.tx.Exec(t.Context(), statement, []any{}, nil); err != nil {
-			t.Errorf("%s: %v", statement, err)
-		}
-	}
-	if got := notes(t, driver); got != "" {
-		t.Errorf("stored already: %q", got)
-	}
-	b.commit()
-	c.hasTurn()
-	c.commit()
-	for _, client := range []*client{a, b, c} {
-		if err := <-client.ended; err != nil {
-			t.Error(err)
-		}
-	}
 }

@@ -3,12 +3,8 @@ package database
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"errors"
-	"fmt"
 	"net/url"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,144 +12,89 @@ import (
 // maxWait bounds how long a transaction waits for a connection or for its turn before it fails as busy.
 const maxWait = 5 * time.Second
 
-// pool is connections to one file that stay open. database/sql has such a pool, but a bounded wait costs a context and a
-// timer there, also for whoever needs not wait; and a timer that is set wakes up the thread that waits for the network, which
-// takes as long as the rest of a short transaction.
-type pool struct {
-	db      *sql.DB
-	free    chan struct{} // has one for each connection that is not in use, opened or not
-	waiting atomic.Int32  // for one
-	closed  atomic.Bool
-
-	mu     sync.Mutex
-	opened []*sql.Conn // and not in use. The last one used is the last
-}
-
-// newPool returns a pool for the file at path, with no connection opened yet.
-func newPool(path, settings string, size int) *pool {
+// openPool returns a pool of at most size connections to the file at path, none of them open yet. They stay open.
+func openPool(path string, connect connector, size int) *sql.DB {
 	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: engineOptions}
-	p := &pool{db: sql.OpenDB(connector{name: name.String(), settings: settings}), free: make(chan struct{}, size)}
-	p.db.SetMaxIdleConns(size)
-	for range size {
-		p.free <- struct{}{}
-	}
-	return p
+	connect.name = name.String()
+	db := sql.OpenDB(connect)
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size)
+	return db
 }
 
-// take takes a connection out of the pool, for which it waits no longer than ctx and maxWait allow.
-func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
+// readers is the connections that read. database/sql keeps them; a place is the right to use one of them.
+//
+// A wait in database/sql is bounded by a context with a timer, which every request would set, also one that need not wait. A
+// timer that is set wakes up the thread that waits for the network, and that takes as long as a short transaction.
+type readers struct {
+	db      *sql.DB
+	places  chan struct{}
+	waiting atomic.Int32 // transactions and queries that wait for a place
+}
+
+func newReaders(db *sql.DB, size int) *readers {
+	r := &readers{db: db, places: make(chan struct{}, size)}
+	r.giveBack(size)
+	return r
+}
+
+// take takes a connection, for which it waits no longer than ctx and maxWait allow.
+func (r *readers) take(ctx context.Context) (*sql.Conn, error) {
+	if err := r.wait(ctx); err != nil {
+		return nil, err
+	}
+	conn, err := r.db.Conn(ctx)
+	if err != nil {
+		r.giveBack(1)
+	}
+	return conn, err
+}
+
+// wait waits for a place.
+func (r *readers) wait(ctx context.Context) error {
 	select {
-	case <-p.free:
-		return p.open(ctx)
+	case <-r.places:
+		return nil
 	default:
 	}
-	p.waiting.Add(1)
-	defer p.waiting.Add(-1)
+	r.waiting.Add(1)
+	defer r.waiting.Add(-1)
 	limit := time.NewTimer(maxWait)
 	defer limit.Stop()
 	select {
-	case <-p.free:
-		return p.open(ctx)
+	case <-r.places:
+		return nil
 	case <-limit.C:
-		return nil, errBusy
+		return errBusy
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 }
 
-// open returns a connection that is open: the one used last, so that no more memory is taken for pages of the file, and no more
-// statements are prepared, than are used at the same time.
-func (p *pool) open(ctx context.Context) (*sql.Conn, error) {
-	if conn := p.pop(); conn != nil {
-		return conn, nil
-	}
-	conn, err := p.db.Conn(ctx)
-	if err != nil {
-		p.free <- struct{}{}
-		return nil, err
-	}
-	// A script outside of transactions may have left one of its own open: BEGIN, and then an error before its COMMIT.
-	if err := rollBack(conn); err != nil {
-		p.drop(conn)
-		return nil, err
-	}
-	return conn, nil
-}
-
-// pop returns the last of the opened connections, or nil if there is none.
-func (p *pool) pop() *sql.Conn {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	last := len(p.opened) - 1
-	if last < 0 {
-		return nil
-	}
-	conn := p.opened[last]
-	p.opened = p.opened[:last]
-	return conn
-}
-
-// give gives a connection back that has no transaction.
-func (p *pool) give(conn *sql.Conn) {
-	p.mu.Lock()
-	p.opened = append(p.opened, conn)
-	p.mu.Unlock()
-	p.free <- struct{}{}
-	if p.closed.Load() {
-		_ = p.drain() // closing a database that is still in use is not this transaction's error
-	}
-}
-
-// undo gives a connection back whose transaction, if it still has one, is rolled back. Whoever asks for it may be gone; the
-// end is owed to the next one on this connection.
-func (p *pool) undo(conn *sql.Conn) error {
-	err := rollBack(conn)
-	if err == nil {
-		p.give(conn)
-	} else {
-		p.drop(conn)
-	}
-	return err
-}
-
-// rollBack leaves the connection without a transaction, or unusable.
-func rollBack(conn *sql.Conn) error {
-	if errors.Is(alive(conn), ErrRolledBack) {
-		return nil
-	}
-	_, err := conn.ExecContext(context.Background(), "ROLLBACK")
-	if err == nil {
-		return nil
-	}
-	discard := conn.Raw(func(any) error { return driver.ErrBadConn })
-	return fmt.Errorf("roll back: %w", errors.Join(err, discard))
-}
-
-// drop gives a connection back for database/sql to look after, which closes a broken one. It waits until rows that are being
-// read from it are closed.
-func (p *pool) drop(conn *sql.Conn) {
+// give gives a connection back, and waits until the rows that are read from it are closed.
+func (r *readers) give(conn *sql.Conn) {
 	_ = conn.Close() // that it is closed already is all that can be said
-	p.free <- struct{}{}
+	r.giveBack(1)
 }
 
-// drain closes the connections that are not in use.
-func (p *pool) drain() error {
-	var errs []error
-	for range cap(p.free) {
+// takePlaces takes all places but the given number that the caller has, as they become free, for no longer than the limit.
+// While it has them, no new transaction reads.
+func (r *readers) takePlaces(has int, limit time.Duration) int {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for ; has < cap(r.places); has++ {
 		select {
-		case <-p.free:
-			if conn := p.pop(); conn != nil {
-				errs = append(errs, conn.Close())
-			}
-			p.free <- struct{}{}
-		default:
+		case <-r.places:
+		case <-timer.C:
+			return has
 		}
 	}
-	return errors.Join(errs...)
+	return has
 }
 
-// Close closes the connections, those in use when they are given back.
-func (p *pool) Close() error {
-	p.closed.Store(true)
-	return errors.Join(p.drain(), p.db.Close())
+// giveBack gives places back.
+func (r *readers) giveBack(places int) {
+	for range places {
+		r.places <- struct{}{}
+	}
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -38,18 +37,12 @@ var readerSettings = settings + `
 	PRAGMA cache_size = -500;
 `
 
-// sqliteDriver is an ent driver over two pools on one file.
+// sqliteDriver is an ent driver on one file.
 type sqliteDriver struct {
-	entsql.Conn // ent's Exec and Query, by way of the pools
-	pools
-	turns *writer
-	watch *watch
-}
-
-// pools sends each statement to the connections that may run it.
-type pools struct {
-	writer  *pool // of one connection: SQLite has one writer, and here it is known who is next
-	readers *pool
+	entsql.Conn // ent's Exec and Query, by way of ExecContext and QueryContext
+	writer      *writer
+	readers     *readers
+	watch       *watch
 }
 
 func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
@@ -57,95 +50,96 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	p := pools{
-		writer: newPool(path, settings, 1),
-		// More readers than cores would only take turns, but one that sends all it reads to a slow client is no burden to the
-		// processor, and others shall not wait for it.
-		readers: newPool(path, readerSettings, max(16, 2*runtime.NumCPU())),
+	d := newSQLite(path)
+	if err := d.check(ctx, path); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database: %s", explain(path, err)), d.Close())
 	}
-	if err := p.check(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open database: %s", explain(path, err)), p.Close())
+	return d, nil
+}
+
+// newSQLite returns the driver, with no connection opened yet.
+func newSQLite(path string) *sqliteDriver {
+	// More readers than cores would only take turns, but one that sends all it reads to a slow client is no burden to the
+	// processor, and others need not wait for it.
+	size := max(16, 2*runtime.NumCPU())
+	d := &sqliteDriver{
+		readers: newReaders(openPool(path, connector{settings: readerSettings}, size), size),
+		watch:   &watch{open: map[*tx]time.Time{}},
 	}
-	return &sqliteDriver{
-		Conn:  entsql.Conn{ExecQuerier: p},
-		pools: p,
-		turns: &writer{pool: p.writer, log: wal{path: path + "-wal"}},
-		watch: &watch{open: map[*tx]time.Time{}},
-	}, nil
+	d.Conn = entsql.Conn{ExecQuerier: d}
+	control := &control{}
+	d.writer = &writer{
+		db:      openPool(path, connector{settings: settings, control: control}, 1),
+		control: control,
+		readers: d.readers,
+		watch:   d.watch,
+		log:     wal{max: maxLog, hard: hardLog},
+	}
+	return d
 }
 
 // connector gives database/sql connections with settings of their own, without a name registered for all.
-type connector struct{ name, settings string }
+type connector struct {
+	name     string
+	settings string
+	control  *control // nil for a reader
+}
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := engine.Open(c.name)
 	if err != nil {
 		return nil, err
 	}
-	// Not with ctx: a connection outlives whoever was the first to need it.
-	if _, err := conn.(driver.ExecerContext).ExecContext(context.WithoutCancel(ctx), c.settings, nil); err != nil {
+	if err := c.configure(ctx, conn.(driver.ExecerContext)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	install(conn, c.control)
 	return conn, nil
+}
+
+// configure applies the settings. While another process makes a new file one with a write-ahead log, or closes it, SQLite fails
+// at once rather than after busyTimeout.
+func (c connector) configure(ctx context.Context, conn driver.ExecerContext) error {
+	ctx = context.WithoutCancel(ctx) // a connection outlives whoever was the first to need it
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		_, err := conn.ExecContext(ctx, c.settings, nil)
+		if !IsBusy(err) || time.Since(begun) > busyTimeout {
+			return err
+		}
+	}
 }
 
 func (c connector) Driver() driver.Driver { return engine }
 
 // check opens the first connections, and with them the file, and makes sure that it can be written.
-func (p pools) check(ctx context.Context) error {
+func (d *sqliteDriver) check(ctx context.Context, path string) error {
 	var mode string
-	if err := p.writer.db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
+	if err := d.writer.db.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&mode); err != nil {
 		return err
 	}
 	if mode != "wal" {
 		return fmt.Errorf("its file system does not support SQLite's write-ahead log (journal mode %s)", mode)
 	}
 	// SQLite opens a file that it may not write, begins IMMEDIATE there even, and says so only to the first statement.
-	if _, err := p.writer.db.ExecContext(ctx, "BEGIN IMMEDIATE; CREATE TABLE daybook_probe (a); ROLLBACK"); err != nil && !IsBusy(err) {
+	if _, err := d.writer.db.ExecContext(ctx, "BEGIN IMMEDIATE; CREATE TABLE daybook_probe (a); ROLLBACK"); err != nil && !IsBusy(err) {
 		return err
 	}
-	return p.readers.db.PingContext(ctx)
-}
-
-// Close closes the connections. The last one copies the write-ahead log into the database, and removes it.
-func (p pools) Close() error {
-	return errors.Join(p.readers.Close(), p.writer.Close())
-}
-
-// ExecContext runs a statement outside of a transaction. It may write, so it is the writer's.
-func (p pools) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	conn, err := p.writer.take(ctx)
+	if err := d.readers.db.PingContext(ctx); err != nil {
+		return err
+	}
+	file, err := openFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	defer p.writer.drop(conn)
-	return conn.ExecContext(ctx, query, args...)
+	d.writer.file, d.writer.log.path = file, file.log
+	return nil
 }
 
-// QueryContext runs a statement outside of a transaction. All that is not plainly a SELECT (INSERT … RETURNING,
-// WITH … DELETE, a PRAGMA) may write and is the writer's.
-func (p pools) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	args, err := evaluate(args)
-	if err != nil {
-		return nil, err
-	}
-	pool := p.writer
-	if len(query) >= 6 && strings.EqualFold(query[:6], "SELECT") {
-		pool = p.readers
-	}
-	conn, err := pool.take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := conn.QueryContext(ctx, query, args...)
-	go pool.drop(conn) // waits until the rows are closed
-	return rows, err
-}
-
-// Close closes the database.
+// Close closes the database: connections that are in use when they are given back. The last one copies the write-ahead log
+// into the file, and removes it.
 func (d *sqliteDriver) Close() error {
 	d.watch.stop()
-	return d.pools.Close()
+	return errors.Join(d.readers.db.Close(), d.writer.db.Close())
 }
 
 // Dialect tells ent which SQL to write.
@@ -160,10 +154,10 @@ func (d *sqliteDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (dia
 	t := &tx{watch: d.watch, trace: traceOf(ctx)}
 	t.Conn = entsql.Conn{ExecQuerier: t}
 	if options != nil && options.ReadOnly {
-		t.part = &reader{pool: d.readers, log: &d.turns.log}
+		t.role = &reader{readers: d.readers, log: &d.writer.log}
 		return t, nil
 	}
-	t.part, t.writing = &member{writer: d.turns}, true
+	t.role, t.writing = &member{writer: d.writer}, true
 	return t, nil
 }
 

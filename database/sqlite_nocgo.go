@@ -3,7 +3,6 @@
 package database
 
 import (
-	"context"
 	"database/sql/driver"
 	"errors"
 
@@ -18,17 +17,20 @@ var engine driver.Driver = &sqlite.Driver{}
 // file.
 const engineOptions = "_time_format=sqlite"
 
-// inTransaction reports whether a transaction is open on the driver's connection. The driver does not tell, so SQLite is
-// asked for another one, which it refuses if one is open.
-func inTransaction(conn any) (bool, error) {
-	tx, err := conn.(driver.ConnBeginTx).BeginTx(context.Background(), driver.TxOptions{})
-	if err == nil {
-		return false, tx.Rollback()
+// install has the connection refuse what the statements of an application may not do. There is no authorizer to refuse a COMMIT
+// before it runs, so it becomes a ROLLBACK, and the whole group fails. A reader needs nothing more than query_only.
+func install(conn driver.Conn, c *control) {
+	if c == nil {
+		return
 	}
-	if result(err) == resultError {
-		return true, nil
-	}
-	return false, err
+	hooks := conn.(sqlite.HookRegisterer)
+	hooks.RegisterCommitHook(func() int32 {
+		if c.onCommit() {
+			return 1
+		}
+		return 0
+	})
+	hooks.RegisterRollbackHook(c.onRollback)
 }
 
 // result returns SQLite's extended result code, or 0 for an error that is not SQLite's.

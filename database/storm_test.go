@@ -70,18 +70,22 @@ func storm(t *testing.T, clients, transactions int, think func()) {
 			}
 		})
 	}
-	over := make(chan struct{})
-	var disk sync.WaitGroup
-	disk.Go(func() { fillDisk(t, driver, over, think) })
+	done := make(chan struct{})
+	var others sync.WaitGroup
+	others.Go(func() { fillDisk(t, driver, done, think) })
+	others.Go(func() { readOutside(t, driver, done, think) })
 	running.Wait()
-	close(over)
-	disk.Wait()
+	close(done)
+	others.Wait()
 
 	if stored := stored(t, driver); !maps.Equal(stored, told) || len(told) == 0 {
 		t.Errorf("%d transactions are stored, %d were told so", len(stored), len(told))
 	}
-	if free := len(driver.writer.free); free != 1 || w.taken || w.group != nil || len(w.queue) != 0 {
-		t.Errorf("left behind: %d of 1 connection, the turn %t, a group %t, %d in the queue", free, w.taken, w.group != nil, len(w.queue))
+	wait(t, "connections and places given back", func() bool {
+		return w.db.Stats().InUse == 0 && driver.readers.db.Stats().InUse == 0 && len(driver.readers.places) == cap(driver.readers.places)
+	})
+	if w.taken || w.group != nil || len(w.queue) != 0 {
+		t.Errorf("left behind: the turn %t, a group %t, %d in the queue", w.taken, w.group != nil, len(w.queue))
 	}
 	if open := len(driver.watch.open); open != 0 {
 		t.Errorf("%d transactions are still watched", open)
@@ -89,7 +93,7 @@ func storm(t *testing.T, clients, transactions int, think func()) {
 }
 
 // transact runs a transaction, and returns how many rows it was told to have stored.
-func transact(t *testing.T, driver dialect.Driver, name string, think func()) (rows int) {
+func transact(t *testing.T, driver dialect.Driver, name string, think func()) (stored int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var hangingUp sync.WaitGroup
@@ -115,10 +119,16 @@ func transact(t *testing.T, driver dialect.Driver, name string, think func()) (r
 			if err = tx.Query(ctx, "SELECT name FROM row", []any{}, &forgotten); err == nil {
 				forgotten.Next()
 			}
-		case n < 8: // a statement that fails, which is no reason to stop
+		case n < 6: // a statement that fails, of which no notice is taken
 			if exec("INSERT INTO note VALUES ('taken')") == nil {
 				t.Error("a conflict was not noticed")
 			}
+			broken = true
+		case n < 8: // one that fails in a savepoint
+			if err = exec("SAVEPOINT own"); err == nil && exec("INSERT INTO note VALUES ('taken')") == nil {
+				t.Error("a conflict was not noticed")
+			}
+			err = errors.Join(err, exec("ROLLBACK TO own"))
 		case n == 8: // SQLite rolls back, and with it the others of the group
 			broken = IsConstraint(exec("INSERT OR ROLLBACK INTO note VALUES ('taken')")) || broken
 		case n == 9: // COMMIT fails
@@ -126,9 +136,21 @@ func transact(t *testing.T, driver dialect.Driver, name string, think func()) (r
 			broken = broken || err == nil
 		case n == 10: // a savepoint of its own
 			err = errors.Join(exec("SAVEPOINT own"), exec("INSERT INTO row VALUES (-1, 'own', '')"), exec("ROLLBACK TO own"))
+		case n == 11: // an end that is not its own to bring about
+			if exec([]string{"COMMIT", "SELECT 1; COMMIT", "/* */ ROLLBACK; BEGIN", "RELEASE " + savepoint}[rand.IntN(4)]) == nil && refusesBefore {
+				t.Error("a statement has ended the transaction")
+			}
+			broken = true
+		case n == 12: // a row by way of a query
+			var rows entsql.Rows
+			if err = tx.Query(ctx, "INSERT INTO row SELECT count(*) + 1, ?, '' FROM row RETURNING n", []any{name}, &rows); err == nil {
+				_, err = entsql.ScanInt(rows)
+				err = errors.Join(err, rows.Close())
+			}
+			stored++
 		default:
 			err = exec("INSERT INTO row SELECT count(*) + 1, ?, hex(randomblob(?)) FROM row", name, rand.IntN(2000))
-			rows++
+			stored++
 		}
 		if err != nil {
 			rollback()
@@ -146,7 +168,7 @@ func transact(t *testing.T, driver dialect.Driver, name string, think func()) (r
 	if broken {
 		t.Errorf("%s was committed", name)
 	}
-	return rows
+	return stored
 }
 
 // within does what must not take longer than the limit.
@@ -160,7 +182,7 @@ func within(t *testing.T, limit time.Duration, do func() error) error {
 }
 
 // fillDisk makes the disk full for a while, again and again.
-func fillDisk(t *testing.T, driver *sqliteDriver, over chan struct{}, think func()) {
+func fillDisk(t *testing.T, driver *sqliteDriver, done chan struct{}, think func()) {
 	for {
 		for _, pages := range []int{1, 1 << 30} { // it is never less than what is in use
 			if _, err := driver.ExecContext(t.Context(), fmt.Sprintf("PRAGMA max_page_count = %d", pages)); err != nil && !IsBusy(err) {
@@ -169,12 +191,34 @@ func fillDisk(t *testing.T, driver *sqliteDriver, over chan struct{}, think func
 			think()
 		}
 		select {
-		case <-over:
+		case <-done:
 			return
 		default:
 		}
 		for range 100 {
 			think()
+		}
+	}
+}
+
+// readOutside reads outside of transactions, in one that reads, and writes by a query, again and again. The last is as good as
+// no row.
+func readOutside(t *testing.T, driver *sqliteDriver, done chan struct{}, think func()) {
+	for {
+		for _, query := range []string{"SELECT count(*) FROM row", "DELETE FROM note WHERE value = 'nobody' RETURNING 1"} {
+			rows, err := driver.QueryContext(t.Context(), query)
+			if err == nil {
+				err = rows.Close()
+			}
+			if err != nil && !IsBusy(err) && !IsFull(err) {
+				t.Error(err)
+			}
+			think()
+		}
+		select {
+		case <-done:
+			return
+		default:
 		}
 	}
 }

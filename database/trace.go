@@ -13,10 +13,10 @@ type trace struct {
 
 type traceKey struct{}
 
-// Trace returns a context to begin a transaction with, and a function that tells, once that has ended, how many statements
+// Trace returns a context to begin a transaction with, and a function that returns, once that has ended, how many statements
 // have run in it, not counting its begin and its end, and how long the first one waited for it to begin. It is made for
 // transaction.Trace.
-func Trace(ctx context.Context) (traced context.Context, told func() (statements int, waited time.Duration)) {
+func Trace(ctx context.Context) (traced context.Context, result func() (statements int, waited time.Duration)) {
 	t := &trace{}
 	return context.WithValue(ctx, traceKey{}, t), func() (int, time.Duration) { return t.statements, t.waited }
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	entsql "entgo.io/ent/dialect/sql"
@@ -23,173 +22,247 @@ var ErrRolledBack = errors.New("the database has rolled the transaction back")
 type tx struct {
 	entsql.Conn // ent's Exec and Query, by way of ExecContext and QueryContext
 
-	part    part
+	role    role
 	writing bool
 	trace   *trace
 	watch   *watch
 
-	mu   sync.Mutex
-	conn *sql.Conn   // nil until the first statement
-	rows []*sql.Rows // to close at the end, whoever forgot to: an open one would hold the connection for ever
-	over error       // what every call returns since it has ended
+	mu     sync.Mutex
+	conn   *sql.Conn   // nil until the first statement
+	rows   []*sql.Rows // to close at the end, whoever forgot to: an open one would hold the connection for ever
+	failed error       // of the first statement that failed, until the savepoint that it ran in is undone
+	done   error       // what every call returns since the transaction has ended
 }
 
-// part is how a transaction begins and ends on its connection: as a reader, or as a member of a group of writers.
-type part interface {
+// role is how a transaction begins and ends on its connection: as a reader, or as a member of a group of writers.
+type role interface {
 	begin(context.Context) (*sql.Conn, error)
+	err() error // of a transaction that has ended by itself
 	commit() error
 	rollback() error
-	hinders() bool // others
+	blocksOthers() bool
 }
 
 // ExecContext runs a statement that returns no rows.
-func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ctx, err := t.prepare(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	return t.conn.ExecContext(ctx, query, args...)
+	err = t.run(ctx, query, func(ctx context.Context) error {
+		result, err = t.conn.ExecContext(ctx, query, args...)
+		return err
+	})
+	return result, err
 }
 
 // QueryContext runs a statement that returns rows. They are closed at the latest with the transaction.
-func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	args, err := evaluate(args)
-	if err != nil {
-		return nil, err
-	}
+func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
+	values, invalid := evaluate(args)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	ctx, err = t.prepare(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := t.conn.QueryContext(ctx, query, args...)
-	if err == nil {
-		t.rows = append(slices.DeleteFunc(t.rows, closed), rows)
-	}
+	err = t.run(ctx, query, func(ctx context.Context) error {
+		if invalid != nil {
+			return invalid
+		}
+		if rows, err = t.conn.QueryContext(ctx, query, values...); err == nil {
+			t.rows = append(t.rows, rows)
+		}
+		return err
+	})
 	return rows, err
 }
 
-// closed reports whether the rows have been closed. Each keeps what was last read from it, and a transaction may read many.
-func closed(rows *sql.Rows) bool {
-	_, err := rows.Columns()
-	return err != nil
+// run runs a statement inside the transaction, which it begins if it has not yet. When one has failed, only undoing a savepoint
+// lets the transaction go on, as on PostgreSQL: what a statement has left half done is not committed by an oversight.
+func (t *tx) run(ctx context.Context, query string, statement func(context.Context) error) error {
+	if t.done != nil {
+		return t.done
+	}
+	t.readErrors()
+	if t.failed != nil && !undoesSavepoint(query) {
+		return fmt.Errorf("the transaction goes on only from a savepoint (use transaction.Savepoint), because a statement failed: %w", t.failed)
+	}
+	if err := t.try(ctx, statement); err != nil {
+		t.fail(err)
+		return err
+	}
+	t.failed = nil
+	return nil
 }
 
-// prepare makes sure that the next statement runs inside the transaction, and returns the context to run it with.
-func (t *tx) prepare(ctx context.Context, query string) (context.Context, error) {
-	if t.over != nil {
-		return nil, t.over
-	}
+func (t *tx) try(ctx context.Context, statement func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if endsTransaction(query) {
-		return nil, errEnd
+		return err
 	}
 	t.trace.statement()
 	if t.conn == nil {
 		if err := t.start(ctx); err != nil {
-			return nil, fmt.Errorf("begin: %w", err)
+			return fmt.Errorf("begin: %w", err)
 		}
-	} else if err := alive(t.conn); err != nil {
-		return nil, err
 	}
 	if t.writing {
 		// Interrupting a write makes SQLite roll back the whole transaction, and the group with it.
-		return context.WithoutCancel(ctx), nil
+		ctx = context.WithoutCancel(ctx)
 	}
-	return ctx, nil
+	if err := statement(ctx); err != nil {
+		return t.explain(err)
+	}
+	return nil
 }
 
 func (t *tx) start(ctx context.Context) (err error) {
 	defer t.trace.wait()()
-	t.conn, err = t.part.begin(ctx)
+	t.conn, err = t.role.begin(ctx)
 	if err == nil {
 		t.watch.add(t)
 	}
 	return err
 }
 
-// expire rolls back a transaction that is in the way of others. One of which a statement is running, or that is being ended,
-// is left alone: it is looked at again.
+// fail remembers the first error of a statement.
+func (t *tx) fail(err error) {
+	if t.failed == nil {
+		t.failed = err
+	}
+}
+
+// readErrors notes the errors of SQLite's that statements met while their rows were read: INSERT … RETURNING fails only then.
+// It forgets rows that are closed, since each keeps what was last read from it, and a transaction may read many.
+func (t *tx) readErrors() {
+	t.rows = slices.DeleteFunc(t.rows, func(rows *sql.Rows) bool {
+		if _, err := rows.Columns(); err == nil {
+			return false // still open
+		}
+		if err := rows.Err(); result(err) != 0 {
+			t.fail(t.explain(err))
+		}
+		return true
+	})
+	if t.conn != nil && t.failed == nil {
+		t.failed = t.role.err()
+	}
+}
+
+// explain says what a statement's error means in this transaction.
+func (t *tx) explain(err error) error {
+	switch {
+	case !t.writing && refusedToWrite(err):
+		return fmt.Errorf("%w (%w)", errOnlyReads, err)
+	case result(err) == resultAuth, result(err) == resultCommitHook:
+		err = fmt.Errorf("%w (%v)", errControl, err) // not %w: to IsConstraint it would look like one
+	}
+	if ended := t.role.err(); ended != nil {
+		return fmt.Errorf("%w: %w", ended, err)
+	}
+	return err
+}
+
+// expire rolls back a transaction that blocks others. One of which a statement is running, or that is being ended, is left
+// alone: it is looked at again.
 func (t *tx) expire() {
 	if !t.mu.TryLock() {
 		return
 	}
 	defer t.mu.Unlock()
-	if t.over != nil || !t.part.hinders() {
+	if t.done != nil || !t.role.blocksOthers() {
 		return
 	}
-	_ = t.end(t.part.rollback) // what its owner has to know is that it was too long
-	t.over = ErrHeldTooLong
+	_ = t.end(t.role.rollback) // its owner needs to know that it was too long, and no more
+	t.done = ErrHeldTooLong
 }
 
 // Commit makes the transaction durable. On an error nothing of it is kept.
 func (t *tx) Commit() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.end(t.part.commit)
+	if t.done != nil {
+		return t.done
+	}
+	t.closeRows()
+	if t.failed == nil {
+		return t.end(t.role.commit)
+	}
+	failed := fmt.Errorf("rolled back, because a statement failed: %w", t.failed)
+	if err := t.end(t.role.rollback); err != nil {
+		return errors.Join(failed, err)
+	}
+	return failed
 }
 
 // Rollback undoes the transaction.
 func (t *tx) Rollback() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.end(t.part.rollback)
+	if t.done != nil {
+		return t.done
+	}
+	t.closeRows()
+	return t.end(t.role.rollback)
+}
+
+// closeRows closes the rows that the application has not closed, and notes the errors of all.
+func (t *tx) closeRows() {
+	for _, rows := range t.rows {
+		_ = rows.Close() // says again what reading them said already
+	}
+	t.readErrors()
 }
 
 // end ends the transaction, and gives the connection back or on.
 func (t *tx) end(last func() error) error {
-	if t.over != nil {
-		return t.over
-	}
-	t.over = sql.ErrTxDone
+	t.done = sql.ErrTxDone
 	if t.conn == nil {
 		return nil
 	}
 	t.watch.remove(t)
-	// Closing tells again what reading them told already. What counts from here on is the last statement alone: an error of
-	// anything else would make a commit look as if it had failed.
-	for _, rows := range t.rows {
-		_ = rows.Close()
-	}
+	t.closeRows()
 	return last()
 }
 
 // reader is a transaction on a connection of its own, which reads only.
 type reader struct {
-	pool *pool
-	conn *sql.Conn
-	log  *wal
+	readers *readers
+	log     *wal
+	conn    *sql.Conn
 }
 
 func (r *reader) begin(ctx context.Context) (*sql.Conn, error) {
-	conn, err := r.pool.take(ctx)
+	conn, err := r.readers.take(ctx)
 	if err != nil {
 		return nil, err
 	}
 	// It has nothing to wait for, and without a context that may be cancelled the driver needs no goroutine.
 	if _, err := conn.ExecContext(context.Background(), "BEGIN"); err != nil {
-		return nil, errors.Join(err, r.pool.undo(conn))
+		_, rollbackErr := rollBack(conn)
+		r.readers.give(conn)
+		return nil, errors.Join(err, rollbackErr)
 	}
 	r.conn = conn
 	return conn, nil
 }
+
+func (r *reader) err() error { return nil }
 
 // commit ends the snapshot. There is nothing to keep.
 func (r *reader) commit() error {
 	return r.rollback()
 }
 
+// rollback ends the snapshot, and fails if it is not there: a statement of the application has ended it, and what was read after
+// that was not of one state of the database.
 func (r *reader) rollback() error {
-	return r.pool.undo(r.conn)
+	found, err := rollBack(r.conn)
+	r.readers.give(r.conn)
+	if err == nil && !found {
+		return ErrRolledBack
+	}
+	return err
 }
 
-// hinders reports whether the log has outgrown, which cannot be emptied while somebody needs what it holds.
-func (r *reader) hinders() bool { return r.log.outgrown() }
+// blocksOthers reports whether somebody waits for a connection, or the log is to be emptied, which it cannot while somebody
+// needs what it holds.
+func (r *reader) blocksOthers() bool {
+	return r.readers.waiting.Load() > 0 || r.log.outgrown()
+}
 
 // evaluate asks the arguments of a query for their values. If a driver.Valuer panicked later, when database/sql asks it, the
 // connection would be held for ever: QueryContext gives it back only when it returns.
@@ -210,30 +283,4 @@ func evaluate(args []any) ([]any, error) {
 		args[i] = value
 	}
 	return args, nil
-}
-
-// errEnd is the error of a statement that would end the transactions of others, too, behind their backs.
-var errEnd = errors.New("a transaction is ended by its Commit or Rollback, not by a statement")
-
-// endsTransaction reports whether the statement ends the transaction that it runs in, rather than a savepoint.
-func endsTransaction(query string) bool {
-	word, rest, _ := strings.Cut(strings.TrimRight(strings.TrimSpace(query), ";"), " ")
-	switch strings.ToUpper(word) {
-	case "COMMIT", "END":
-		return true
-	case "ROLLBACK":
-		return !strings.Contains(strings.ToUpper(rest), "TO ")
-	}
-	return false
-}
-
-// alive asks the connection itself whether its transaction is still open.
-func alive(conn *sql.Conn) error {
-	return conn.Raw(func(conn any) error {
-		open, err := inTransaction(conn)
-		if err == nil && !open {
-			return ErrRolledBack
-		}
-		return err
-	})
 }

@@ -1,6 +1,14 @@
 package database
 
-import "testing"
+import (
+	"database/sql"
+	"errors"
+	"strings"
+	"testing"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+)
 
 // TestClosedRowsAreForgotten reads many times in one transaction, which keeps only what is still being read.
 func TestClosedRowsAreForgotten(t *testing.T) {
@@ -27,5 +35,104 @@ func TestClosedRowsAreForgotten(t *testing.T) {
 	}
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestFailedStatement lets a transaction go on only from a savepoint, as PostgreSQL does. Its owner may have taken no notice: an
+// ent builder of several statements leaves the first ones behind.
+func TestFailedStatement(t *testing.T) {
+	const conflict, returning = "INSERT INTO note VALUES ('a')", "INSERT INTO note VALUES ('a') RETURNING value"
+	query := func(tx dialect.Tx) {
+		var rows entsql.Rows
+		if err := tx.Query(t.Context(), returning, []any{}, &rows); err != nil {
+			return // the driver runs it at once
+		}
+		for rows.Next() {
+		}
+		if err := rows.Close(); err != nil {
+			t.Log(err)
+		}
+	}
+	exec := func(statements ...string) func(dialect.Tx) {
+		return func(tx dialect.Tx) {
+			for _, statement := range statements {
+				_ = tx.Exec(t.Context(), statement, []any{}, nil)
+			}
+		}
+	}
+	for _, test := range []struct {
+		name  string
+		run   func(dialect.Tx)
+		again bool // it goes on
+	}{
+		{"no failure", exec("SELECT 1"), true},
+		{"a conflict", exec(conflict), false},
+		{"a conflict while rows are read", query, false},
+		{"a mistake", exec("SELEKT 1"), false},
+		{"a savepoint that is kept", exec("SAVEPOINT s", conflict, "RELEASE s"), false},
+		{"a savepoint that is undone", exec("SAVEPOINT s", conflict, "ROLLBACK TO s"), true},
+		{"a savepoint that is undone and ended", exec("SAVEPOINT s", conflict, "ROLLBACK TO s", "RELEASE s"), true},
+		{"the outer of two savepoints", exec("SAVEPOINT s", "SAVEPOINT r", conflict, "RELEASE r", "ROLLBACK TO s"), true},
+		{"a savepoint that came later", exec(conflict, "SAVEPOINT s", "ROLLBACK TO s"), false},
+		{"a savepoint that ended before", exec("SAVEPOINT s", "RELEASE s", conflict, "ROLLBACK TO s"), false},
+		{"rows that fail in a savepoint", func(tx dialect.Tx) { exec("SAVEPOINT s")(tx); query(tx); exec("ROLLBACK TO s")(tx) }, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			driver, _ := openGroup(t)
+			a := store(t, driver, "a")
+			a.hasTurn()
+			test.run(a.tx)
+			err := a.tx.Exec(t.Context(), "INSERT INTO note VALUES ('b')", []any{}, nil)
+			if (err == nil) != test.again || err != nil && !strings.Contains(err.Error(), "use transaction.Savepoint") {
+				t.Errorf("the next statement: %v", err)
+			}
+			if strings.Contains(test.name, "conflict") && !IsConstraint(err) {
+				t.Errorf("the next statement does not name the first failure: %v", err)
+			}
+			if err := a.tx.Commit(); (err == nil) != test.again {
+				t.Errorf("the commit: %v", err)
+			}
+			want := ""
+			if test.again {
+				want = "a b"
+			}
+			if got := notes(t, driver); got != want {
+				t.Errorf("stored: %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+// TestFailedStatementIsTheLast has the failure go unnoticed by the next statement, since there is none.
+func TestFailedStatementIsTheLast(t *testing.T) {
+	driver, _ := openGroup(t)
+	a := store(t, driver, "a")
+	a.hasTurn()
+	var rows entsql.Rows
+	if err := a.tx.Query(t.Context(), "INSERT INTO note VALUES ('a') RETURNING value", []any{}, &rows); err == nil && rows.Next() {
+		t.Fatal("the conflict was not noticed")
+	}
+	if err := a.tx.Commit(); !IsConstraint(err) {
+		t.Errorf("the commit: %v", err)
+	}
+	if got := notes(t, driver); got != "" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+// TestReaderThatEndsItsSnapshot may have read two states of the database.
+func TestReaderThatEndsItsSnapshot(t *testing.T) {
+	driver, _ := openGroup(t)
+	tx, err := driver.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, statement := range []string{"SELECT count(*) FROM note", "COMMIT"} {
+		if err := tx.Exec(t.Context(), statement, []any{}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := tx.Commit(); !errors.Is(err, ErrRolledBack) {
+		t.Errorf("the commit: %v", err)
 	}
 }

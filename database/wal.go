@@ -3,50 +3,64 @@ package database
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 )
 
-// maxLog is the size in bytes from which on the write-ahead log is in the way.
-const maxLog = 64 << 20
+// maxLog is the size in bytes from which on the write-ahead log is to be emptied. At hardLog it is emptied whoever reads.
+const (
+	maxLog  = 64 << 20
+	hardLog = 4 * maxLog
+)
 
-// How often the writer looks at the log, and how long it then waits for readers to leave it.
+// How often the writer tries to empty the log, and how long it waits for readers to leave it.
 const (
 	trimPause = time.Second
 	trimWait  = 100 * time.Millisecond
 )
 
 // wal is the file to which SQLite appends commits, until it has copied them into the database, every 1000 pages, and no
-// reader needs the log any more; then it begins the file anew. Where somebody reads at any moment, that moment never comes
-// by itself. So a log that has outgrown maxLog is emptied by the writer, which waits for the readers of then; and a reader
-// that has been there for as long as maxHold has to go. That bounds the file: by maxLog, and what is written in maxHold.
+// reader needs the log any more; then it begins the file anew. Where transactions that read overlap, that moment never comes
+// by itself. So the writer empties a log larger than maxLog, for which it waits a moment for the readers of then. If they stay
+// longer, at hardLog it ends them, and new ones wait until it is done. That bounds the file, whoever reads.
 type wal struct {
-	path   string
-	looked time.Time // at its size, by the writer
+	path      string
+	max, hard int64     // maxLog and hardLog
+	tried     time.Time // to empty it
 }
 
-// outgrown reports whether the log is in the way.
+// outgrown reports whether the log is to be emptied.
 func (l *wal) outgrown() bool {
-	info, err := os.Stat(l.path)
-	return err == nil && info.Size() > maxLog
+	_, size, err := identify(l.path)
+	return err == nil && size > l.max
 }
 
-// trim empties a log that has outgrown. It keeps the writer, and nobody else, from going on.
-func (w *writer) trim() {
-	if time.Since(w.log.looked) < trimPause {
+// trim empties the log, of the given size, if it has outgrown. The caller has the turn, so that nobody writes meanwhile.
+func (w *writer) trim(size int64) {
+	if size <= w.log.max || time.Since(w.log.tried) < trimPause {
 		return
 	}
-	w.log.looked = time.Now()
-	if !w.log.outgrown() {
-		return
+	w.log.tried = time.Now()
+	if size > w.log.hard {
+		places := w.endReaders()
+		defer w.readers.giveBack(places)
 	}
 	ctx := context.Background()
-	conn, err := w.pool.take(ctx)
+	conn, err := w.db.Conn(ctx)
 	if err != nil {
-		return // it is closed, or in use outside of transactions: the log can wait
+		return // the database is being closed, which empties the log
 	}
-	defer w.pool.give(conn)
-	// That it cannot be done yet is not an error, and what else there is the next commit will be told.
+	defer conn.Close()
+	// If it cannot be done yet, the next commit tries again; any other error is one that the next commit meets as well.
 	_, _ = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d; PRAGMA wal_checkpoint(TRUNCATE)", trimWait.Milliseconds()))
 	_, _ = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
+}
+
+// endReaders ends the transactions that read, those that do not end by themselves in a moment, and keeps new ones waiting
+// until the places that it returns are given back.
+func (w *writer) endReaders() (places int) {
+	if places = w.readers.takePlaces(0, trimWait); places < cap(w.readers.places) {
+		w.watch.expireReaders()
+		places = w.readers.takePlaces(places, trimWait)
+	}
+	return places
 }

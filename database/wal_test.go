@@ -51,8 +51,8 @@ func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	idle.expire() // as it does every maxHold
-	if idle.over != nil {
-		t.Fatalf("it was ended, and was in nobody's way: %v", idle.over)
+	if idle.done != nil {
+		t.Fatalf("it was ended, and was in nobody's way: %v", idle.done)
 	}
 	for range maxLog>>20 + 1 {
 		write(t, driver, 1<<20)
@@ -67,17 +67,13 @@ func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
 	if err := idle.Commit(); !errors.Is(err, ErrHeldTooLong) {
 		t.Errorf("it was told %v", err)
 	}
-	w.log.looked = time.Time{} // a second ago
+	w.log.tried = time.Time{} // a second ago
 	write(t, driver, 1)
 	if size := logSize(t, w); size != 0 {
 		t.Errorf("the log still has %d bytes", size)
 	}
-	timeout, err := driver.QueryContext(t.Context(), "PRAGMA busy_timeout")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer timeout.Close()
-	if ms, err := entsql.ScanInt(timeout); err != nil || ms != int(busyTimeout.Milliseconds()) {
+	var ms int64
+	if err := w.db.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&ms); err != nil || ms != busyTimeout.Milliseconds() {
 		t.Errorf("the writer now waits for %d ms: %v", ms, err)
 	}
 }
@@ -143,5 +139,78 @@ func TestReadersByTurnsDoNotKeepTheLog(t *testing.T) {
 		if time.Now().After(limit) {
 			t.Fatalf("the log still has %d bytes", logSize(t, w))
 		}
+	}
+}
+
+// TestLogIsBoundedWhoeverReads has readers that the writer does not wait for: some that overlap, and one that stays.
+func TestLogIsBoundedWhoeverReads(t *testing.T) {
+	const value = 64 << 10
+	for name, reading := range map[string][]time.Duration{
+		"overlapping": {300 * time.Millisecond, 300 * time.Millisecond},
+		"one stays":   {time.Hour},
+		"both":        {300 * time.Millisecond, 400 * time.Millisecond, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			driver, w := openGroup(t)
+			w.log.max, w.log.hard = 1<<20, 4<<20
+			ctx, cancel := context.WithCancel(t.Context())
+			var running sync.WaitGroup
+			defer running.Wait()
+			defer cancel()
+			for _, hold := range reading {
+				running.Go(func() {
+					for ctx.Err() == nil {
+						read(t, ctx, driver, hold)
+					}
+				})
+			}
+			var most int64
+			emptied := 0
+			for range 400 {
+				before := logSize(t, w)
+				if before > w.log.hard {
+					w.log.tried = time.Time{} // a second ago
+				}
+				write(t, driver, value)
+				size := logSize(t, w)
+				most = max(most, size)
+				if size < before {
+					emptied++
+				}
+			}
+			if most <= w.log.max {
+				t.Errorf("the log had %d bytes at most: the readers have not kept it", most)
+			}
+			if limit := w.log.hard + 16*value; most > limit {
+				t.Errorf("the log had %d bytes, and may have %d", most, limit)
+			}
+			if emptied == 0 {
+				t.Error("the log was never emptied")
+			}
+		})
+	}
+}
+
+// read has a transaction read, and hold what it has read for a while.
+func read(t *testing.T, ctx context.Context, driver *sqliteDriver, hold time.Duration) {
+	asked := time.Now()
+	tx, err := driver.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	var rows entsql.Rows
+	if err := tx.Query(context.WithoutCancel(ctx), "SELECT count(*) FROM note", []any{}, &rows); err != nil {
+		t.Error(err)
+		return
+	}
+	if waited := time.Since(asked); waited > time.Second { // a few times trimWait
+		t.Errorf("it waited for %s to read", waited)
+	}
+	ended, done := context.WithTimeout(ctx, hold)
+	defer done()
+	<-ended.Done()
+	if err := tx.Commit(); err != nil && !errors.Is(err, ErrHeldTooLong) {
+		t.Error(err)
 	}
 }

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// maxHold is how long a transaction may be in the way of others: a writer of their turn or of their commit, a reader of a
-// write-ahead log that has outgrown.
+// maxHold is how long a transaction may block others: a writer those who wait for their turn or their commit, a reader those
+// who wait for a connection, or the emptying of the write-ahead log.
 const maxHold = 10 * time.Second
 
 // watchPause is how often that is looked at.
 const watchPause = time.Second
 
-// watch ends transactions that are in the way of others for too long. It looks at all of them once a second: for the reason
-// that pool tells, none has a timer of its own.
+// watch ends transactions that block others for too long. It looks at all of them once a second: for the reason that readers
+// tells, none has a timer of its own.
 type watch struct {
 	mu    sync.Mutex
 	open  map[*tx]time.Time // and since when
@@ -49,6 +49,17 @@ func (w *watch) look() {
 		return
 	}
 	w.timer.Reset(watchPause)
+}
+
+// expireReaders ends those that read, however long they have been open.
+func (w *watch) expireReaders() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for t := range w.open {
+		if !t.writing {
+			go t.expire()
+		}
+	}
 }
 
 // stop ends the watch.

@@ -90,6 +90,8 @@ func describe(err error) views.Problem {
 		return problem(http.StatusUnprocessableEntity, "That does not fit what is there already, and nothing was changed.")
 	case database.IsReadOnly(err):
 		return problem(http.StatusInternalServerError, "Nothing can be recorded here now: the database may only be read.")
+	case errors.Is(err, database.ErrFileReplaced):
+		return problem(http.StatusInternalServerError, "Nothing can be recorded here now: the database's file was moved or replaced.")
 	case database.IsCorrupt(err):
 		return problem(http.StatusInternalServerError, "The database is damaged, and whoever runs this must look after it.")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, database.ErrHeldTooLong):

@@ -1,0 +1,99 @@
+package database
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestFileThatIsReplaced has the file, or its log, taken away while it is open, and two transactions that share a commit. Neither
+// must be told that it was kept, and nothing is written until the database is opened again.
+func TestFileThatIsReplaced(t *testing.T) {
+	replace := func(path string) error {
+		return errors.Join(os.Remove(path), os.WriteFile(path, []byte("another"), 0o600))
+	}
+	for name, take := range map[string]func(path string) error{
+		"deleted":      os.Remove,
+		"renamed":      func(path string) error { return os.Rename(path, path+".old") },
+		"replaced":     replace,
+		"log deleted":  func(path string) error { return os.Remove(path + "-wal") },
+		"log replaced": func(path string) error { return replace(path + "-wal") },
+		"folder renamed": func(path string) error {
+			return os.Rename(filepath.Dir(path), filepath.Dir(path)+".old")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			driver, w := openGroup(t)
+			before := store(t, driver, "before")
+			before.hasTurn()
+			before.commit()
+			if err := <-before.ended; err != nil {
+				t.Fatal(err)
+			}
+			a := store(t, driver, "a")
+			a.hasTurn()
+			b := store(t, driver, "b")
+			inQueue(t, w, 1)
+			a.commit()
+			b.hasTurn()
+			if err := take(w.file.path); err != nil {
+				t.Fatal(err)
+			}
+			b.commit()
+			for _, client := range []*client{a, b} {
+				if err := <-client.ended; !errors.Is(err, ErrFileReplaced) || IsRepeatable(err) || IsBusy(err) {
+					t.Errorf("the commit: %v", err)
+				}
+			}
+			c := store(t, driver, "c")
+			if err := <-c.stored; !errors.Is(err, ErrFileReplaced) {
+				t.Errorf("the next transaction: %v", err)
+			}
+			if err := c.tx.Rollback(); err != nil {
+				t.Error(err)
+			}
+			if _, err := driver.ExecContext(t.Context(), "DELETE FROM note"); !errors.Is(err, ErrFileReplaced) {
+				t.Errorf("a statement outside of transactions: %v", err)
+			}
+		})
+	}
+}
+
+// TestStatementOutsideAfterTheFileIsReplaced is the first to notice it.
+func TestStatementOutsideAfterTheFileIsReplaced(t *testing.T) {
+	driver, w := openGroup(t)
+	if err := os.Remove(w.file.path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := driver.ExecContext(t.Context(), "INSERT INTO note VALUES ('a')"); !errors.Is(err, ErrFileReplaced) {
+		t.Errorf("the statement: %v", err)
+	}
+}
+
+// TestFileByASymbolicLink has its log beside the file that the link leads to.
+func TestFileByASymbolicLink(t *testing.T) {
+	folder := t.TempDir()
+	link := filepath.Join(t.TempDir(), "link.db")
+	if err := os.Symlink(filepath.Join(folder, "real.db"), link); err != nil {
+		t.Skip(err)
+	}
+	opened, err := Open(t.Context(), link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	driver := opened.(*sqliteDriver)
+	if _, err := driver.ExecContext(t.Context(), "CREATE TABLE note (value TEXT UNIQUE)"); err != nil {
+		t.Fatal(err)
+	}
+	if size := logSize(t, driver.writer); size == 0 {
+		t.Error("the log is another file")
+	}
+	if err := os.Remove(filepath.Join(folder, "real.db-wal")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := driver.ExecContext(t.Context(), "INSERT INTO note VALUES ('a')"); !errors.Is(err, ErrFileReplaced) {
+		t.Errorf("the statement: %v", err)
+	}
+}

@@ -1,0 +1,109 @@
+package database_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"daybook/database"
+)
+
+// TestQueryOutsideDoesNotWaitForTheWriter reads in every spelling while a transaction writes.
+func TestQueryOutsideDoesNotWaitForTheWriter(t *testing.T) {
+	driver, _ := open(t)
+	exec(t, driver, insert, "a")
+	writer := begin(t, driver, false)
+	exec(t, writer, insert, "b")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // the wait for a turn lasts longer
+	defer cancel()
+	for _, query := range []string{
+		"SELECT count(*) FROM note",
+		"\n\t select count(*) FROM note",
+		"-- how many?\nSELECT count(*) FROM note",
+		"/* how many? */ SELECT count(*) FROM note",
+		"WITH n AS (SELECT value FROM note) SELECT count(*) FROM n",
+		"WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3) SELECT count(*) - 2 FROM n",
+		"VALUES (1)",
+		"PRAGMA foreign_keys",
+		"SELECT count(*) FROM pragma_table_info('note')",
+	} {
+		var rows entsql.Rows
+		if err := driver.Query(ctx, query, []any{}, &rows); err != nil {
+			t.Errorf("%q: %v", query, err)
+			continue
+		}
+		if n, err := entsql.ScanInt(rows); err != nil || n != 1 {
+			t.Errorf("%q: %d, %v", query, n, err)
+		}
+		if err := rows.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	commit(t, writer)
+}
+
+// TestQueryOutsideThatWrites takes its turn among the writers, holds it until its rows are closed, and gives it back.
+func TestQueryOutsideThatWrites(t *testing.T) {
+	driver, _ := open(t)
+	for _, query := range []string{
+		"INSERT INTO note (value) VALUES ('a') RETURNING 1",
+		"WITH v AS (SELECT 'b' AS value) INSERT INTO note SELECT value FROM v RETURNING 1",
+		"DELETE FROM note WHERE value = 'b' RETURNING 1",
+		"-- again\nUPDATE note SET value = 'c' RETURNING 1",
+	} {
+		if n := number(t, driver, query); n != 1 {
+			t.Errorf("%q: %d", query, n)
+		}
+	}
+	if n := number(t, driver, "SELECT count(*) FROM note WHERE value = 'c'"); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+	tx := begin(t, driver, false)
+	exec(t, tx, insert, "d")
+	commit(t, tx)
+}
+
+// TestReadersThatStay have all connections, and do nothing with them. As many are ended as others wait for.
+func TestReadersThatStay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		driver, _ := open(t)
+		var stay []dialect.Tx
+		for range max(16, 2*runtime.NumCPU()) {
+			tx := begin(t, driver, true)
+			number(t, tx, "SELECT count(*) FROM note")
+			stay = append(stay, tx)
+		}
+		begun := time.Now()
+		for {
+			var rows entsql.Rows
+			err := driver.Query(t.Context(), "SELECT count(*) FROM note", []any{}, &rows)
+			if err == nil {
+				if err := rows.Close(); err != nil {
+					t.Error(err)
+				}
+				break
+			}
+			if !database.IsBusy(err) || time.Since(begun) > 15*time.Second {
+				t.Fatalf("after %s: %v", time.Since(begun), err)
+			}
+		}
+		ended := 0
+		for _, tx := range stay {
+			switch err := tx.Commit(); {
+			case errors.Is(err, database.ErrHeldTooLong):
+				ended++
+			case err != nil:
+				t.Errorf("one that stayed: %v", err)
+			}
+		}
+		if ended == 0 {
+			t.Error("none was ended")
+		}
+	})
+}
