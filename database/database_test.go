@@ -395,24 +395,25 @@ func TestWaitForTheWriterIsTheRequestsToGiveUp(t *testing.T) {
 }
 
 func TestWaitForTheWriterIsBounded(t *testing.T) {
-	t.Parallel()
-	driver, _ := open(t)
-	holder := begin(t, driver, false)
-	exec(t, holder, insert, "a")
-	// What a handler does that writes by the application's own client.
-	outside := make(chan error)
-	go func() { outside <- driver.Exec(t.Context(), insert, []any{"b"}, nil) }()
-	other := begin(t, driver, false)
-	if err := other.Exec(t.Context(), insert, []any{"c"}, nil); !database.IsBusy(err) {
-		t.Errorf("another transaction: %v", err)
-	}
-	if err := <-outside; !database.IsBusy(err) || database.IsRepeatable(err) || !strings.Contains(err.Error(), "waits for its own end") {
-		t.Errorf("a statement outside of the transaction: %v", err)
-	}
-	if err := other.Rollback(); err != nil {
-		t.Error(err)
-	}
-	commit(t, holder)
+	synctest.Test(t, func(t *testing.T) {
+		driver, _ := open(t)
+		holder := begin(t, driver, false)
+		exec(t, holder, insert, "a")
+		// What a handler does that writes by the application's own client.
+		outside := make(chan error)
+		go func() { outside <- driver.Exec(t.Context(), insert, []any{"b"}, nil) }()
+		other := begin(t, driver, false)
+		if err := other.Exec(t.Context(), insert, []any{"c"}, nil); !database.IsBusy(err) {
+			t.Errorf("another transaction: %v", err)
+		}
+		if err := <-outside; !database.IsBusy(err) || database.IsRepeatable(err) || !strings.Contains(err.Error(), "waits for its own end") {
+			t.Errorf("a statement outside of the transaction: %v", err)
+		}
+		if err := other.Rollback(); err != nil {
+			t.Error(err)
+		}
+		commit(t, holder)
+	})
 }
 
 // TestWaitForAReaderIsBounded has all readers taken by transactions, one of which reads outside of itself as well.
@@ -429,12 +430,12 @@ func TestWaitForAReaderIsBounded(t *testing.T) {
 		defer cancel()
 		var rows entsql.Rows
 		if err := driver.Query(ctx, "SELECT count(*) FROM note", []any{}, &rows); !database.IsBusy(err) {
-			t.Errorf("it was told %v", err)
+			t.Errorf("the query: %v", err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if err := driver.Query(ctx, "SELECT count(*) FROM note", []any{}, &rows); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("who gave up was told %v", err)
+			t.Errorf("one that gave up: %v", err)
 		}
 		for _, tx := range taken {
 			commit(t, tx)
@@ -444,7 +445,7 @@ func TestWaitForAReaderIsBounded(t *testing.T) {
 
 func TestTrace(t *testing.T) {
 	driver, _ := open(t)
-	ctx, told := database.Trace(t.Context())
+	ctx, trace := database.Trace(t.Context())
 	tx, err := driver.Tx(ctx)
 	if err != nil {
 		t.Fatal(err)
@@ -452,7 +453,7 @@ func TestTrace(t *testing.T) {
 	exec(t, tx, insert, "a")
 	number(t, tx, "SELECT count(*) FROM note")
 	commit(t, tx)
-	if statements, waited := told(); statements != 2 || waited <= 0 {
+	if statements, waited := trace(); statements != 2 || waited <= 0 {
 		t.Errorf("%d statements, waited %s", statements, waited)
 	}
 }

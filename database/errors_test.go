@@ -11,7 +11,7 @@ import (
 	"daybook/database"
 )
 
-// TestErrorsByMeaning causes each kind of error, and sees that it is told as that one and as no other.
+// TestErrorsByMeaning causes each kind of error, and sees that it means that and nothing else.
 func TestErrorsByMeaning(t *testing.T) {
 	meanings := map[string]func(error) bool{
 		"busy":       database.IsBusy,

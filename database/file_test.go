@@ -8,7 +8,7 @@ import (
 )
 
 // TestFileThatIsReplaced has the file, or its log, taken away while it is open, and two transactions that share a commit. Neither
-// must be told that it was kept, and nothing is written until the database is opened again.
+// is acknowledged, and nothing is written until the database is opened again.
 func TestFileThatIsReplaced(t *testing.T) {
 	replace := func(path string) error {
 		return errors.Join(os.Remove(path), os.WriteFile(path, []byte("another"), 0o600))

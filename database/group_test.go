@@ -125,9 +125,9 @@ func TestWritersShareACommit(t *testing.T) {
 	}
 	select {
 	case err := <-a.ended:
-		t.Errorf("a was told %v before the commit", err)
+		t.Errorf("before the commit, a returned %v", err)
 	case err := <-b.ended:
-		t.Errorf("b was told %v before the commit", err)
+		t.Errorf("before the commit, b returned %v", err)
 	default:
 	}
 	c.commit()
@@ -179,7 +179,7 @@ func TestApplicationHasASavepointOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestLastOfAGroupRollsBack has those before it be told all the same.
+// TestLastOfAGroupRollsBack keeps those before it all the same.
 func TestLastOfAGroupRollsBack(t *testing.T) {
 	driver, _, a, b, c := three(t)
 	a.commit()
@@ -199,9 +199,9 @@ func TestLastOfAGroupRollsBack(t *testing.T) {
 	}
 }
 
-// TestWhoRollsBackMayHaveReadWhatNeverWas has b read what a has stored, and then c end the group. Whatever b was to be
-// told, "there is an a already", say, is not true.
-func TestWhoRollsBackMayHaveReadWhatNeverWas(t *testing.T) {
+// TestRollbackOfAReadThatWasUndone has b read what a has stored, and then c end the group. Whatever b was to answer, "there is an
+// a already", say, is not true.
+func TestRollbackOfAReadThatWasUndone(t *testing.T) {
 	driver, _, a, b, c := three(t)
 	a.commit()
 	b.hasTurn()
@@ -209,7 +209,7 @@ func TestWhoRollsBackMayHaveReadWhatNeverWas(t *testing.T) {
 	c.hasTurn()
 	select {
 	case err := <-b.ended:
-		t.Fatalf("before the commit, b was told %v", err)
+		t.Fatalf("before the commit, b returned %v", err)
 	default:
 	}
 	if err := c.tx.Exec(t.Context(), "INSERT OR ROLLBACK INTO note VALUES ('c')", []any{}, nil); err == nil {
@@ -218,7 +218,7 @@ func TestWhoRollsBackMayHaveReadWhatNeverWas(t *testing.T) {
 	c.rollback()
 	for _, client := range []*client{a, b} {
 		if err := <-client.ended; !IsRepeatable(err) {
-			t.Errorf("it was told %v", err)
+			t.Errorf("it returned %v", err)
 		}
 	}
 	<-c.ended
@@ -235,10 +235,10 @@ func TestGroupThatSQLiteEnded(t *testing.T) {
 		t.Fatal("the conflict was not noticed")
 	}
 	if err := b.tx.Commit(); !errors.Is(err, ErrRolledBack) {
-		t.Errorf("b was told %v", err)
+		t.Errorf("b returned %v", err)
 	}
 	if err := <-a.ended; !errors.Is(err, ErrRolledBack) || !IsRepeatable(err) {
-		t.Errorf("a was told %v", err)
+		t.Errorf("a returned %v", err)
 	}
 	c.hasTurn()
 	c.commit()
@@ -270,10 +270,10 @@ func TestSharedCommitFails(t *testing.T) {
 			}
 			guilty.commit()
 			if err := <-guilty.ended; err == nil || IsRepeatable(err) != repeatable {
-				t.Errorf("attempt %d: the guilty one was told %v", attempt, err)
+				t.Errorf("attempt %d: the guilty one returned %v", attempt, err)
 			}
 			if err := <-innocent.ended; (err != nil) != repeatable || IsRepeatable(err) != repeatable {
-				t.Errorf("attempt %d: the innocent one was told %v", attempt, err)
+				t.Errorf("attempt %d: the innocent one returned %v", attempt, err)
 			}
 			for i := range 5 {
 				other := store(t, driver, fmt.Sprint(attempt*5+i))
@@ -306,7 +306,7 @@ func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	inQueue(t, w, 2)
 	cancel()
 	if err := <-gaveUp; !errors.Is(err, context.Canceled) {
-		t.Errorf("it was told %v", err)
+		t.Errorf("it returned %v", err)
 	}
 	a.commit()
 	c.hasTurn()
@@ -357,26 +357,27 @@ func TestGivingUpWhileTheTurnIsPassed(t *testing.T) {
 
 // TestWhoHoldsTheWriterTooLong lets those go on who wait for it.
 func TestWhoHoldsTheWriterTooLong(t *testing.T) {
-	t.Parallel()
-	driver, w := openGroup(t)
-	a := store(t, driver, "a")
-	a.hasTurn()
-	slow := store(t, driver, "slow")
-	inQueue(t, w, 1)
-	a.commit()
-	slow.hasTurn() // and does nothing more
-	if err := <-a.ended; err != nil {
-		t.Errorf("who waited was told %v", err)
-	}
-	if err := slow.tx.Exec(t.Context(), "INSERT INTO note VALUES ('late')", []any{}, nil); !errors.Is(err, ErrHeldTooLong) {
-		t.Errorf("a late statement: %v", err)
-	}
-	if err := slow.tx.Commit(); !errors.Is(err, ErrHeldTooLong) {
-		t.Errorf("the late commit: %v", err)
-	}
-	if got := notes(t, driver); got != "a" {
-		t.Errorf("stored: %q", got)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		driver, w := openGroup(t)
+		a := store(t, driver, "a")
+		a.hasTurn()
+		slow := store(t, driver, "slow")
+		inQueue(t, w, 1)
+		a.commit()
+		slow.hasTurn() // and does nothing more
+		if err := <-a.ended; err != nil {
+			t.Errorf("the one that waited returned %v", err)
+		}
+		if err := slow.tx.Exec(t.Context(), "INSERT INTO note VALUES ('late')", []any{}, nil); !errors.Is(err, ErrHeldTooLong) {
+			t.Errorf("a late statement: %v", err)
+		}
+		if err := slow.tx.Commit(); !errors.Is(err, ErrHeldTooLong) {
+			t.Errorf("the late commit: %v", err)
+		}
+		if got := notes(t, driver); got != "a" {
+			t.Errorf("stored: %q", got)
+		}
+	})
 }
 
 // TestForgottenTransaction has another one come each minute that gives up before the forgotten one is looked at.
@@ -409,7 +410,7 @@ func TestForgottenTransaction(t *testing.T) {
 				time.Sleep(time.Minute - maxWait)
 			}
 			if err := forgotten.tx.Rollback(); !errors.Is(err, ErrHeldTooLong) {
-				t.Errorf("the forgotten one was told %v", err)
+				t.Errorf("the forgotten one returned %v", err)
 			}
 		})
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // TestStorm has many clients do at random what clients do, good and bad, on a disk that is full now and then, and compares
-// what is stored with what they were told.
+// what is stored with what was acknowledged.
 func TestStorm(t *testing.T) {
 	storm(t, 32, 60, func() {
 		for range rand.IntN(200) {
@@ -56,7 +56,7 @@ func storm(t *testing.T, clients, transactions int, think func()) {
 		}
 	}
 	var mu sync.Mutex
-	told := map[string]int{} // by the name of each transaction that was committed, how many rows it has stored
+	acknowledged := map[string]int{} // by the name of each transaction that was committed, how many rows it has stored
 	var running sync.WaitGroup
 	for i := range clients {
 		running.Go(func() {
@@ -64,7 +64,7 @@ func storm(t *testing.T, clients, transactions int, think func()) {
 				name := fmt.Sprint(i, " ", j)
 				if rows := transact(t, driver, name, think); rows > 0 {
 					mu.Lock()
-					told[name] = rows
+					acknowledged[name] = rows
 					mu.Unlock()
 				}
 			}
@@ -78,8 +78,8 @@ func storm(t *testing.T, clients, transactions int, think func()) {
 	close(done)
 	others.Wait()
 
-	if stored := stored(t, driver); !maps.Equal(stored, told) || len(told) == 0 {
-		t.Errorf("%d transactions are stored, %d were told so", len(stored), len(told))
+	if stored := stored(t, driver); !maps.Equal(stored, acknowledged) || len(acknowledged) == 0 {
+		t.Errorf("%d transactions are stored, %d were acknowledged", len(stored), len(acknowledged))
 	}
 	wait(t, "connections and places given back", func() bool {
 		return w.db.Stats().InUse == 0 && driver.readers.db.Stats().InUse == 0 && len(driver.readers.places) == cap(driver.readers.places)
@@ -92,7 +92,7 @@ func storm(t *testing.T, clients, transactions int, think func()) {
 	}
 }
 
-// transact runs a transaction, and returns how many rows it was told to have stored.
+// transact runs a transaction, and returns how many rows of it were acknowledged.
 func transact(t *testing.T, driver dialect.Driver, name string, think func()) (stored int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

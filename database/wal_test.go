@@ -65,7 +65,7 @@ func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
 		t.Error("it still reads")
 	}
 	if err := idle.Commit(); !errors.Is(err, ErrHeldTooLong) {
-		t.Errorf("it was told %v", err)
+		t.Errorf("its commit: %v", err)
 	}
 	w.log.tried = time.Time{} // a second ago
 	write(t, driver, 1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -203,5 +204,24 @@ func TestSlowBodyHoldsNobodyUp(t *testing.T) {
 	defer response.Body.Close()
 	if got := strings.Join(b.values(), " "); response.StatusCode != 201 || got != "fast slow" {
 		t.Errorf("answered %d, the book holds %q", response.StatusCode, got)
+	}
+}
+
+// TestLostFileRecordsNothing deletes the file, or its log, while the server runs.
+func TestLostFileRecordsNothing(t *testing.T) {
+	for _, lost := range []string{"", "-wal"} {
+		b := open(t)
+		b.record("before")
+		if err := os.Remove(b.path + lost); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if a := b.send("POST", "/record", "after"); a.status != http.StatusInternalServerError || !strings.Contains(a.body, "moved or replaced") {
+				t.Errorf("answered %d %q", a.status, a.body)
+			}
+		}
+		if a := b.send("GET", "/", ""); a.status != http.StatusOK {
+			t.Errorf("a reader was answered %d", a.status)
+		}
 	}
 }
