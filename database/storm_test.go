@@ -81,12 +81,12 @@ func storm(t *testing.T, clients, transactions int, think func()) {
 	if stored := stored(t, driver); !maps.Equal(stored, acknowledged) || len(acknowledged) == 0 {
 		t.Errorf("%d transactions are stored, %d were acknowledged", len(stored), len(acknowledged))
 	}
-	wait(t, "connections and places given back", func() bool {
-		return w.db.Stats().InUse == 0 && driver.readers.db.Stats().InUse == 0 && len(driver.readers.places) == cap(driver.readers.places)
+	wait(t, "the turn, connections and places given back", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return !w.taken && len(w.queue) == 0 && w.group == nil && w.db.Stats().InUse == 0 &&
+			driver.readers.db.Stats().InUse == 0 && len(driver.readers.places) == cap(driver.readers.places)
 	})
-	if w.taken || w.group != nil || len(w.queue) != 0 {
-		t.Errorf("left behind: the turn %t, a group %t, %d in the queue", w.taken, w.group != nil, len(w.queue))
-	}
 	if open := len(driver.watch.open); open != 0 {
 		t.Errorf("%d transactions are still watched", open)
 	}
