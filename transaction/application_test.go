@@ -26,6 +26,7 @@ type application struct {
 	*echo.Echo
 	t      *testing.T
 	url    string
+	server *httptest.Server
 	driver dialect.Driver
 	client *ent.Client // outside of any request
 	begin  func(context.Context, *sql.TxOptions) (*ent.Tx, error)
@@ -80,7 +81,7 @@ func open(t *testing.T, database func(*testing.T) dialect.Driver) *application {
 	e.Logger.SetOutput(io.Discard)
 	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
-	return &application{Echo: e, t: t, url: server.URL, driver: driver, client: client, begin: client.BeginTx}
+	return &application{Echo: e, t: t, url: server.URL, server: server, driver: driver, client: client, begin: client.BeginTx}
 }
 
 // do sends a request and reads the whole answer.

@@ -16,10 +16,11 @@ import (
 
 	"daybook/database"
 	"daybook/ent" // in your application, your own
+	"daybook/ent/message"
 	"daybook/transaction"
 )
 
-// openClient stands for an application's client. Its database is gone when the example ends.
+// openClient opens a client as an application does. remove deletes its database.
 func openClient() (client *ent.Client, remove func()) {
 	folder, err := os.MkdirTemp("", "example")
 	if err != nil {
@@ -47,7 +48,7 @@ func try(e *echo.Echo, method, path string) {
 	fmt.Println(strings.TrimSpace(fmt.Sprint(answer.Code, " ", answer.Body)))
 }
 
-// The whole set-up, and handlers as they usually are.
+// The whole set-up, with two usual handlers.
 func Example() {
 	client, remove := openClient()
 	defer remove()
@@ -65,7 +66,7 @@ func Example() {
 		if c.FormValue("text") == "second thoughts" {
 			return c.String(http.StatusConflict, "refused") // what was stored is undone
 		}
-		return c.String(http.StatusCreated, "stored") // leaves when it is committed
+		return c.String(http.StatusCreated, "stored") // sent after the commit
 	})
 	e.GET("/messages", func(c echo.Context) error { // reads one snapshot
 		n, err := transaction.Client[*ent.Client](c).Message.Query().Count(c.Request().Context())
@@ -84,7 +85,7 @@ func Example() {
 	// 200 1 stored
 }
 
-// Everything that package database knows.
+// With everything that package database offers.
 func ExampleMiddleware() {
 	client, remove := openClient()
 	defer remove()
@@ -108,7 +109,7 @@ func ExampleMiddleware() {
 	// 200
 }
 
-// A search that comes by POST, since its text is long.
+// A search by POST, for long texts. It cannot write, by mistake or otherwise.
 func ExampleRead() {
 	client, remove := openClient()
 	defer remove()
@@ -116,18 +117,23 @@ func ExampleRead() {
 	e := echo.New()
 	e.Use(transaction.Middleware(client.BeginTx))
 	e.POST("/search", func(c echo.Context) error {
-		err := save(c, "a mistake")
-		fmt.Println("storing failed:", err != nil)
-		return c.String(http.StatusOK, "found nothing")
+		n, err := transaction.Client[*ent.Client](c).Message.Query().
+			Where(message.ValueContains(c.FormValue("text"))).
+			Count(c.Request().Context())
+		if err != nil {
+			return err
+		}
+		if err := save(c, c.FormValue("text")); err != nil {
+			return echo.NewHTTPError(http.StatusInternalServerError, "A search stores nothing.").SetInternal(err)
+		}
+		return c.String(http.StatusOK, fmt.Sprint(n, " found"))
 	}, transaction.Read)
 
-	try(e, http.MethodPost, "/search")
-	// Output:
-	// storing failed: true
-	// 200 found nothing
+	try(e, http.MethodPost, "/search?text=hello")
+	// Output: 500 {"message":"A search stores nothing."}
 }
 
-// Tell others of what they can now see.
+// Publish what others can now see.
 func ExampleAfterCommit() {
 	client, remove := openClient()
 	defer remove()
@@ -240,11 +246,11 @@ func ExampleNested() {
 	}
 	fmt.Println(client.Message.Query().CountX(ctx), "stored after it")
 	_, err = outer.Message.Query().Count(ctx)
-	fmt.Println("the transaction is over:", errors.Is(err, sql.ErrTxDone))
+	fmt.Println("the transaction has ended:", errors.Is(err, sql.ErrTxDone))
 	// Output:
 	// 200
 	// 200
 	// 2 stored in the test
 	// 0 stored after it
-	// the transaction is over: true
+	// the transaction has ended: true
 }

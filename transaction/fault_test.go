@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -15,7 +16,7 @@ import (
 	"daybook/transaction"
 )
 
-// call is a call of the driver's that can be made to fail.
+// call is a call of the driver that can be made to fail.
 type call int
 
 const (
@@ -25,13 +26,15 @@ const (
 	rollback
 )
 
-// faults makes calls of a driver fail.
+// faults makes calls of a driver fail, and counts its open transactions.
 type faults struct {
-	mu    sync.Mutex
-	call  call
-	times int
-	after int // calls that still go well
-	err   error
+	mu     sync.Mutex
+	call   call
+	times  int
+	after  int // calls that succeed before
+	err    error
+	nested bool // transactions are savepoints of one transaction
+	open   int
 }
 
 // fail makes the next calls fail, the given number of times.
@@ -41,7 +44,7 @@ func (f *faults) fail(call call, times int, err error) {
 	f.call, f.times, f.after, f.err = call, times, 0, err
 }
 
-// due returns the error with which the call is to fail.
+// due returns the error with which the call must fail.
 func (f *faults) due(call call) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -56,14 +59,41 @@ func (f *faults) due(call call) error {
 	return f.err
 }
 
-// open opens a database whose transactions have the faults.
-func (f *faults) open(t *testing.T) dialect.Driver {
+// callOf returns what a statement does.
+func (f *faults) callOf(query string) call {
+	switch {
+	case !f.nested:
+		return statement
+	case strings.HasPrefix(query, "SAVEPOINT"):
+		return begin
+	case strings.HasPrefix(query, "RELEASE"):
+		return commit
+	case strings.HasPrefix(query, "ROLLBACK TO"):
+		return rollback
+	}
+	return statement
+}
+
+// count adds n to the number of open transactions, and returns it.
+func (f *faults) count(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open += n
+	return f.open
+}
+
+// openDatabase opens a database whose transactions have the faults.
+func (f *faults) openDatabase(t *testing.T) dialect.Driver {
 	return &faultyDriver{openDatabase(t), f}
 }
 
 type faultyDriver struct {
 	dialect.Driver
 	faults *faults
+}
+
+func (d *faultyDriver) Tx(ctx context.Context) (dialect.Tx, error) {
+	return d.BeginTx(ctx, nil)
 }
 
 func (d *faultyDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (dialect.Tx, error) {
@@ -73,16 +103,21 @@ func (d *faultyDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (dia
 	tx, err := d.Driver.(interface {
 		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
 	}).BeginTx(ctx, options)
-	return &faultyTx{tx, d.faults}, err
+	if err != nil {
+		return nil, err
+	}
+	d.faults.count(1)
+	return &faultyTx{Tx: tx, faults: d.faults}, nil
 }
 
 type faultyTx struct {
 	dialect.Tx
 	faults *faults
+	ended  bool
 }
 
 func (tx *faultyTx) Exec(ctx context.Context, query string, args, v any) error {
-	if err := tx.faults.due(statement); err != nil {
+	if err := tx.faults.due(tx.faults.callOf(query)); err != nil {
 		return err
 	}
 	return tx.Tx.Exec(ctx, query, args, v)
@@ -95,8 +130,19 @@ func (tx *faultyTx) Query(ctx context.Context, query string, args, v any) error 
 	return tx.Tx.Query(ctx, query, args, v)
 }
 
-// Commit fails as a lost connection does: what was done is gone.
+// ExecContext is what ent's feature sql/execquery calls.
+func (tx *faultyTx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if err := tx.faults.due(tx.faults.callOf(query)); err != nil {
+		return nil, err
+	}
+	return tx.Tx.(interface {
+		ExecContext(context.Context, string, ...any) (sql.Result, error)
+	}).ExecContext(ctx, query, args...)
+}
+
+// Commit fails as with a lost connection: what was done is gone.
 func (tx *faultyTx) Commit() error {
+	defer tx.end()
 	if err := tx.faults.due(commit); err != nil {
 		return errors.Join(err, tx.Tx.Rollback())
 	}
@@ -104,13 +150,21 @@ func (tx *faultyTx) Commit() error {
 }
 
 func (tx *faultyTx) Rollback() error {
+	defer tx.end()
 	if err := tx.faults.due(rollback); err != nil {
 		return errors.Join(err, tx.Tx.Rollback())
 	}
 	return tx.Tx.Rollback()
 }
 
-// TestFaults fails each call of the driver's, and then sees that nothing is stored or in use.
+func (tx *faultyTx) end() {
+	if !tx.ended {
+		tx.ended = true
+		tx.faults.count(-1)
+	}
+}
+
+// TestFaults makes each call of the driver fail, and checks that nothing is stored or in use afterwards.
 func TestFaults(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -129,7 +183,7 @@ func TestFaults(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			faults := &faults{}
-			app := open(t, faults.open)
+			app := open(t, faults.openDatabase)
 			var seen error
 			app.HTTPErrorHandler = func(err error, c echo.Context) {
 				seen = err

@@ -10,34 +10,35 @@ import (
 	"time"
 )
 
-// held is an http.ResponseWriter that keeps a response until the transaction has ended.
+// held is an http.ResponseWriter that keeps a response in memory until the transaction has ended.
 //
-// Headers are the exception: nobody sees them before the status is written, so they are set where they belong, and only what
-// was there before is kept, to be put back if the response is dropped. To copy one map into another twice costs more.
+// Headers are set directly on the client's writer, because nothing sends them before the status. A copy of what was there
+// before is kept, and is put back if the response is dropped. Copying one map into the other twice would cost more.
 type held struct {
 	to         http.ResponseWriter
 	before     []field
 	status     int           // 0 until it is written
-	body       *bytes.Buffer // nil when the request is over
+	body       *bytes.Buffer // nil when the request has ended
 	max        int
 	overflowed bool // more than max was written
-	streams    bool // rather than overflowing: for reading, there is no commit to wait for
-	streaming  bool // it holds nothing any more
+	streams    bool // a response larger than max is streamed: a reading request has no COMMIT to wait for
+	streaming  bool // writes go directly to the client
+	sent       bool // the client's writer has the status
 }
 
-// bodies are buffers that are used again. To allocate one for each page of a list made a sixth of the garbage.
+// bodies are reused, because a new buffer for each page of a list made a sixth of the garbage.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// errOver is the error of writing when the request is over.
-var errOver = errors.New("transaction: the request is over")
+// errEnded is the error of a write after the request has ended.
+var errEnded = errors.New("transaction: the request has ended")
 
-// field is a header, with its values.
+// field is a header field with its values.
 type field struct {
 	name   string
 	values []string
 }
 
-// hold returns a writer that begins with the headers that to has so far.
+// hold returns a writer that starts with the headers that to has now.
 func hold(to http.ResponseWriter, max int, streams bool) *held {
 	header := to.Header()
 	before := make([]field, 0, len(header))
@@ -52,20 +53,20 @@ func (h *held) Header() http.Header {
 	return h.to.Header()
 }
 
-// WriteHeader sets the status. One of 1xx is not the answer yet, and is not sent.
+// WriteHeader sets the status. It ignores informational ones (1xx), which are not the answer.
 func (h *held) WriteHeader(status int) {
 	if h.status != 0 || status < http.StatusOK {
 		return
 	}
 	h.status = status
 	if h.streaming {
-		h.to.WriteHeader(status)
+		h.sendStatus()
 	}
 }
 
 func (h *held) Write(b []byte) (int, error) {
 	if h.body == nil {
-		return 0, errOver
+		return 0, errEnded
 	}
 	if h.status == 0 {
 		h.WriteHeader(http.StatusOK)
@@ -86,10 +87,10 @@ func (h *held) Write(b []byte) (int, error) {
 	return h.to.Write(b)
 }
 
-// FlushError sends what there is to the client, of a reading request. That of a writing one stays until COMMIT.
+// FlushError sends a reading request's response as far as it is written. That of a writing request stays until COMMIT.
 func (h *held) FlushError() error {
 	if h.body == nil {
-		return errOver
+		return errEnded
 	}
 	if !h.streams {
 		return nil
@@ -105,7 +106,8 @@ func (h *held) FlushError() error {
 	return http.NewResponseController(h.to).Flush()
 }
 
-// Unwrap returns the client's writer if nothing is held back from it, and otherwise nothing: there is no way around.
+// Unwrap returns the client's writer only while the response streams. Otherwise http.ResponseController could send past the
+// held response.
 func (h *held) Unwrap() http.ResponseWriter {
 	if h.streaming {
 		return h.to
@@ -118,13 +120,13 @@ func (h *held) refused() bool {
 	return h.status >= http.StatusBadRequest
 }
 
-// stream lets the response go while it is still being written.
+// stream sends what is held, and lets later writes go directly to the client.
 func (h *held) stream() error {
 	h.streams, h.streaming = true, true
 	return h.send()
 }
 
-// release lets the whole response go.
+// release sends the whole response.
 func (h *held) release() error {
 	if h.streaming {
 		return nil
@@ -135,12 +137,12 @@ func (h *held) release() error {
 	return h.send()
 }
 
-// send lets go what is held.
+// send sends what is held.
 func (h *held) send() error {
 	if h.status == 0 {
 		return nil // net/http sends an empty 200
 	}
-	h.to.WriteHeader(h.status)
+	h.sendStatus()
 	if h.body.Len() == 0 {
 		return nil
 	}
@@ -148,17 +150,17 @@ func (h *held) send() error {
 	return err
 }
 
-// sent reports whether the client has the beginning of the response.
-func (h *held) sent() bool {
-	return h.streaming && h.status != 0
+func (h *held) sendStatus() {
+	h.sent = true
+	h.to.WriteHeader(h.status)
 }
 
-// drop forgets the response, its headers included. One that has been sent in part is broken off, so that the client does not
-// take it for the whole.
+// drop discards the response with its headers. If a part of it has been sent, it closes the connection, so that the client
+// does not take the part for the whole.
 func (h *held) drop() {
-	if h.sent() {
+	if h.sent {
 		if err := http.NewResponseController(h.to).SetWriteDeadline(time.Unix(1, 0)); err != nil {
-			panic(http.ErrAbortHandler) // a writer without deadlines knows no other way
+			panic(http.ErrAbortHandler) // the only other way, for a writer without deadlines
 		}
 		return
 	}
@@ -169,7 +171,7 @@ func (h *held) drop() {
 	}
 }
 
-// free gives the buffer to the next request.
+// free returns the buffer to the pool.
 func (h *held) free() {
 	h.body.Reset()
 	bodies.Put(h.body)

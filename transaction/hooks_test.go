@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
@@ -16,7 +17,7 @@ import (
 	"daybook/transaction"
 )
 
-// TestHooks has a handler that gives hooks of both kinds, and then ends in each way there is.
+// TestHooks has a handler that registers hooks of both kinds, and then ends in each way there is.
 func TestHooks(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -68,8 +69,8 @@ func TestHooksOfAFailedCommit(t *testing.T) {
 	}
 }
 
-// TestHooksAreIsolated has one fail and one panic, before one that writes in a transaction of its own, when the client has
-// its answer and is gone.
+// TestHooksAreIsolated has one hook fail and one panic, before one that writes in a transaction of its own. The client has
+// its answer before that.
 func TestHooksAreIsolated(t *testing.T) {
 	var log bytes.Buffer
 	app := start(t, transaction.Log(slog.New(slog.NewTextHandler(&log, nil))))
@@ -106,6 +107,55 @@ func TestHooksAreIsolated(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "the first fails") || !strings.Contains(log.String(), "the second panics") {
 		t.Errorf("the log has %s", &log)
+	}
+}
+
+// TestLostTransactionIsNeverAnswered200 has hooks, for which the response is flushed, and handlers that wrote 200 before
+// their transaction is lost.
+func TestLostTransactionIsNeverAnswered200(t *testing.T) {
+	for name, end := range map[string]func(c echo.Context, faults *faults) error{
+		"an error":   func(echo.Context, *faults) error { return errTest },
+		"a panic":    func(echo.Context, *faults) error { panic(errTest) },
+		"COMMIT":     func(_ echo.Context, faults *faults) error { faults.fail(commit, 1, errTest); return nil },
+		"a deadline": func(c echo.Context, _ *faults) error { <-c.Request().Context().Done(); return nil },
+		"a response too large": func(c echo.Context, _ *faults) error {
+			_, _ = c.Response().Write(make([]byte, 2<<20))
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			faults := &faults{}
+			app := open(t, faults.openDatabase)
+			app.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}))
+			if name == "a deadline" {
+				app.Use(middleware.ContextTimeout(50 * time.Millisecond))
+			}
+			app.Use(transaction.Middleware(app.begin))
+			app.POST("/", func(c echo.Context) error {
+				transaction.AfterRollback(c, func(context.Context) error { return nil })
+				err := transaction.Savepoint(c, func(*ent.Client) error {
+					transaction.AfterRollback(c, func(context.Context) error { return nil })
+					return errTest
+				})
+				if !errors.Is(err, errTest) {
+					return err
+				}
+				if err := save(c, "a"); err != nil {
+					return err
+				}
+				if err := c.String(http.StatusOK, "stored"); err != nil {
+					return err
+				}
+				return end(c, faults)
+			})
+			response, body := app.do(http.MethodPost, "/")
+			if response.StatusCode < 500 || strings.Contains(body, "stored") {
+				t.Errorf("answered %d %.60q", response.StatusCode, body)
+			}
+			if got := app.values(); got != "" {
+				t.Errorf("the database holds %q", got)
+			}
+		})
 	}
 }
 
@@ -238,20 +288,18 @@ func TestSavepointThatPanics(t *testing.T) {
 	}
 }
 
-// TestSavepointThatCannotBeUndone takes the whole transaction with it, even if the handler takes no notice, and says so.
+// TestSavepointThatCannotBeUndone loses the whole transaction, even if the handler ignores the error.
 func TestSavepointThatCannotBeUndone(t *testing.T) {
-	app := start(t)
+	faults := &faults{nested: true} // so that only ROLLBACK TO fails
+	app := open(t, faults.openDatabase)
+	app.Use(transaction.Middleware(app.begin))
 	app.POST("/", func(c echo.Context) error {
 		if err := save(c, "outer"); err != nil {
 			return err
 		}
-		err := transaction.Savepoint(c, func(client *ent.Client) error {
-			if _, err := client.ExecContext(c.Request().Context(), "ROLLBACK TO savepoint_1; RELEASE savepoint_1"); err != nil {
-				t.Error(err)
-			}
-			return errTest
-		})
-		if !errors.Is(err, errTest) || !strings.Contains(err.Error(), "no such savepoint") {
+		faults.fail(rollback, 1, errRollback)
+		err := transaction.Savepoint(c, func(*ent.Client) error { return errTest })
+		if !errors.Is(err, errTest) || !errors.Is(err, errRollback) {
 			t.Errorf("the savepoint's error: %v", err)
 		}
 		return c.String(201, "stored")
@@ -262,4 +310,5 @@ func TestSavepointThatCannotBeUndone(t *testing.T) {
 	if got := app.values(); got != "" {
 		t.Errorf("the database holds %q", got)
 	}
+	app.nothingInUse()
 }

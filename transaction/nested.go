@@ -3,18 +3,19 @@ package transaction
 import (
 	"context"
 	"database/sql"
+	"errors"
 )
 
-// Nested returns a begin for [Middleware] whose transactions are savepoints of the one that client is bound to. With it, all
-// requests of a test leave nothing when that one is rolled back:
+// Nested returns a begin function for [Middleware] whose transactions are savepoints of the transaction that client is
+// bound to. With it, all requests of a test leave nothing when that transaction is rolled back:
 //
 //	tx, err := client.Tx(ctx)
 //	…
 //	defer tx.Rollback()
 //	e.Use(transaction.Middleware(transaction.Nested(tx.Client())))
 //
-// The requests run one after another. Two mistakes go unnoticed in such a test: a reading request can write, and a client
-// that is kept after its request still works. The client must have been generated with ent's feature sql/execquery.
+// The requests run one after another. Such a test cannot detect two mistakes: a reading request that writes, and a client
+// that is used after its request has ended. The client must have been generated with ent's feature sql/execquery.
 func Nested[C any](client C) func(context.Context, *sql.TxOptions) (Tx[C], error) {
 	turn := make(chan struct{}, 1)
 	return func(ctx context.Context, _ *sql.TxOptions) (Tx[C], error) {
@@ -37,13 +38,27 @@ type nested[C any] struct {
 	client C
 	point  savepoint
 	turn   chan struct{}
+	ended  bool
 }
 
 func (n *nested[C]) Client() C       { return n.client }
-func (n *nested[C]) Commit() error   { return n.end(n.point.release) }
 func (n *nested[C]) Rollback() error { return n.end(n.point.undo) }
 
+// Commit keeps what was done since the savepoint, or undoes it if that fails.
+func (n *nested[C]) Commit() error {
+	return n.end(func() error {
+		if err := n.point.release(); err != nil {
+			return errors.Join(err, n.point.undo())
+		}
+		return nil
+	})
+}
+
 func (n *nested[C]) end(last func() error) error {
+	if n.ended {
+		return sql.ErrTxDone
+	}
+	n.ended = true
 	defer func() { <-n.turn }()
 	return last()
 }

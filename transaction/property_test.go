@@ -105,7 +105,7 @@ func do(c echo.Context, s step, ran *[]string) (err error) {
 	return nil
 }
 
-// model is what a program is to leave.
+// model is what a program must leave.
 type model struct {
 	values, commit, rollback, undone []string
 	lost                             bool
@@ -175,7 +175,7 @@ func TestRandomPrograms(t *testing.T) {
 	}
 }
 
-// TestRandomProgramsAtOnce has 32 clients run random programs side by side, which share commits.
+// TestRandomProgramsAtOnce has 32 clients run random programs concurrently, which share commits.
 func TestRandomProgramsAtOnce(t *testing.T) {
 	app := open(t, openDatabase)
 	app.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}),
@@ -216,7 +216,7 @@ func TestRandomProgramsAtOnce(t *testing.T) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Errorf("%d values are stored, %d were to be", len(got), len(want))
+		t.Errorf("%d values are stored, want %d", len(got), len(want))
 	}
 	app.nothingInUse()
 }

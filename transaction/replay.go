@@ -5,15 +5,15 @@ import (
 	"io"
 )
 
-// replay lets a body be read once for each attempt, by keeping what was read of it.
+// replay lets each attempt read the request's body from its beginning: it keeps what was read.
 type replay struct {
-	body io.ReadCloser
-	kept bytes.Buffer
-	max  int
-	past bool // more than max was read: there is no second time
+	body     io.ReadCloser
+	kept     bytes.Buffer
+	max      int
+	exceeded bool // more than max was read, so the body cannot be read again
 }
 
-// reader is the body, from its beginning, for one attempt.
+// reader reads the body for one attempt.
 type reader struct {
 	*replay
 	at int
@@ -26,14 +26,14 @@ func (r *reader) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	n, err := r.body.Read(b)
-	if r.past = r.past || r.kept.Len()+n > r.max; !r.past {
+	if r.exceeded = r.exceeded || r.kept.Len()+n > r.max; !r.exceeded {
 		r.kept.Write(b[:n])
 		r.at += n
 	}
 	return n, err
 }
 
-// Close leaves the body to net/http, which closes it when the request has ended.
+// Close does nothing: net/http closes the body when the request has ended, and the next attempt needs it.
 func (r *reader) Close() error {
 	return nil
 }

@@ -3,6 +3,7 @@ package transaction
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -18,17 +19,17 @@ const (
 	CommitFailed Outcome = "commit failed"
 )
 
-// Report says what became of a request's transaction. The times and the number of statements are those of the last attempt.
+// Report describes a request's transaction. The times and the number of statements are those of the last attempt.
 type Report struct {
 	Route      string // the method and the route's path, as in "GET /messages/:id"
-	Mode       string // "read", "write", or "none" if no transaction was begun
+	Mode       string // "read", "write", or "none" if no transaction began
 	Attempts   int
-	Statements int           // as told by Trace
+	Statements int           // as counted by Trace; 0 without it, or if nobody wanted reports when the transaction began
 	Waited     time.Duration // for the transaction to begin
 	Held       time.Duration // from its begin to its end
 	Ending     time.Duration // in COMMIT or ROLLBACK
 	Outcome    Outcome
-	Reason     error // why it was not kept
+	Reason     error // why it was not committed, or the handler's error that Keep committed it in spite of
 }
 
 // LogValue returns the report's fields as a group.
@@ -49,7 +50,7 @@ func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// measure completes the report of a transaction that was ended, beginning at the given time.
+// measure completes the report of a transaction whose end began at the given time.
 func (a *attempt) measure(ending time.Time) {
 	report := &a.request.report
 	report.Ending = time.Since(ending)
@@ -66,20 +67,34 @@ func (a *attempt) measure(ending time.Time) {
 	}
 }
 
-// observed reports whether anybody wants the report.
+// observed reports whether somebody wants each report, and not only those of failures.
 func (r *request) observed() bool {
 	return r.config.observer != nil || r.config.log.Enabled(r.http.Context(), slog.LevelDebug)
 }
 
-// observe gives the report to those who want it.
+// observe gives the report to the observer and logs it. That of a request that failed is logged when its answer is sent, since
+// only Echo's error handler knows the status.
 func (r *request) observe(c echo.Context) {
-	if !r.observed() {
+	if !r.failed && !r.observed() {
 		return
 	}
-	ctx := context.WithoutCancel(r.http.Context())
 	r.report.Route = r.http.Method + " " + c.Path()
-	r.config.log.LogAttrs(ctx, slog.LevelDebug, "transaction", slog.Any("transaction", r.report))
 	if r.config.observer != nil {
-		r.config.observer(ctx, r.report)
+		r.config.observer(context.WithoutCancel(r.http.Context()), r.report)
 	}
+	response := c.Response()
+	if !r.failed || response.Committed {
+		r.log(r.failed)
+		return
+	}
+	response.Before(func() { r.log(response.Status >= http.StatusInternalServerError) })
+}
+
+// log logs the report: of a failure at error level, because Echo's own error handler logs nothing.
+func (r *request) log(failure bool) {
+	level := slog.LevelDebug
+	if failure {
+		level = slog.LevelError
+	}
+	r.config.log.LogAttrs(context.WithoutCancel(r.http.Context()), level, "transaction", slog.Any("transaction", r.report))
 }

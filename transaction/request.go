@@ -11,66 +11,79 @@ import (
 	"time"
 )
 
-// maxAttempts is how often a handler is run for one request.
+// maxAttempts is how often the handler runs for one request.
 const maxAttempts = 3
 
-// maxPause bounds the pause before the second attempt; that before the third is twice as long.
+// maxPause limits the pause before the second attempt. The one before the third is at most twice as long.
 const maxPause = 20 * time.Millisecond
 
-// ErrResponseTooLarge is the error of a writing request whose response is larger than what is held until COMMIT.
+// ErrResponseTooLarge is the error of a writing request whose response is larger than [MaxHeld].
 var ErrResponseTooLarge = errors.New("transaction: the response is too large to be held until the commit")
 
-// Reasons to roll back without an error of the handler's.
+// Reasons for a rollback that is not caused by an error of the handler's.
 var (
-	errDoomed  = errors.New("transaction: the handler has doomed it")
-	errRefused = errors.New("transaction: the handler has answered with a refusal")
+	errDoomed  = errors.New("transaction: doomed by the handler")
+	errRefused = errors.New("transaction: the response is a refusal")
 	errPanic   = errors.New("transaction: the handler panicked")
 )
 
-// ender is a transaction without its client's type.
+// ender is a transaction without the type of its client.
 type ender interface {
 	Commit() error
 	Rollback() error
 }
 
-// request is one request, for as many attempts as it takes. It knows nothing of Echo.
+// request is one request with all of its attempts. It does not depend on Echo.
 type request struct {
 	config *config
 	to     http.ResponseWriter
-	http   *http.Request // as it came
-	body   *replay       // nil if there is none, or no second attempt
+	http   *http.Request // as the middleware got it
+	body   *replay       // nil if there is no body, or no second attempt
 	keep   func(status int, err error) bool
 	report Report
+	failed bool // with an error that Echo's error handler must answer, of a client that is still there
 }
 
-// serve runs the handler, again if that may help, and lets the answer go. It returns the error that is to be answered in
-// its place.
+// serve runs the handler, repeatedly if the database asks for it, and sends the response. It returns the error that Echo's
+// error handler must answer.
 func (r *request) serve(handle func(*attempt) error) error {
 	for pause := maxPause; ; pause *= 2 {
-		a := r.newAttempt()
-		defer a.held.free()
-		err := a.run(handle)
-		if r.again(a, err) && sleep(r.http.Context(), rand.N(pause)) {
-			a.held.drop()
-			continue
+		repeat, err := r.try(handle, pause)
+		if !repeat {
+			return err
 		}
-		err = a.answer(err)
-		a.runHooks()
-		return err
 	}
 }
 
-// again reports whether another attempt may help.
-func (r *request) again(a *attempt, err error) bool {
-	return err != nil && r.config.repeatable(err) &&
-		r.report.Attempts < maxAttempts && (r.body == nil || !r.body.past) && !a.held.streaming
+// try makes one attempt. It reports whether another one must follow, and pauses before that.
+func (r *request) try(handle func(*attempt) error, pause time.Duration) (repeat bool, err error) {
+	a := r.newAttempt()
+	defer func() { // also if the handler panics
+		if !repeat {
+			a.runHooks()
+		}
+		a.removeUploads() // after the hooks, which may read them
+		a.held.free()
+	}()
+	err = a.run(handle)
+	if r.repeats(a, err) && sleep(r.http.Context(), rand.N(pause)) {
+		a.held.drop()
+		return true, nil
+	}
+	return false, a.answer(err)
 }
 
-// sleep reports whether ctx has lasted for the pause.
+// repeats reports whether another attempt may succeed.
+func (r *request) repeats(a *attempt, err error) bool {
+	return err != nil && r.config.repeatable(err) && r.report.Outcome != Committed &&
+		r.report.Attempts < maxAttempts && (r.body == nil || !r.body.exceeded) && !a.held.streaming
+}
+
+// sleep pauses, and reports whether ctx has lasted until the end of the pause.
 func sleep(ctx context.Context, pause time.Duration) bool {
-	over, cancel := context.WithTimeout(ctx, pause)
+	timer, cancel := context.WithTimeout(ctx, pause)
 	defer cancel()
-	<-over.Done()
+	<-timer.Done()
 	return ctx.Err() == nil
 }
 
@@ -78,21 +91,21 @@ func sleep(ctx context.Context, pause time.Duration) bool {
 type attempt struct {
 	request *request
 	http    *http.Request // as the handler gets it
+	final   *http.Request // as the handler left it, or a middleware further in
 	held    *held
 	options sql.TxOptions
-	none    bool            // the route has no transaction
-	inner   context.Context // the request's context when the handler returned it
+	none    bool // the route has no transaction
 
-	tx       ender // nil until it is begun
+	tx       ender // nil until it has begun
 	client   any
 	beginErr error
 	begun    time.Time
 	trace    func() (statements int, waited time.Duration)
 	used     bool // by the handler
 	doomed   bool
-	broken   error // what makes it impossible to keep, whatever the handler says
+	broken   error // why the transaction cannot be committed, even if the handler ignores it
 	ended    bool
-	lost     bool // ending it failed
+	lost     bool // COMMIT or ROLLBACK failed
 	depth    int  // of savepoints
 	hooks    hooks
 }
@@ -107,14 +120,14 @@ func (r *request) newAttempt() *attempt {
 		options: sql.TxOptions{ReadOnly: readOnly},
 	}
 	if r.body != nil {
-		a.http = r.http.WithContext(r.http.Context()) // what a handler parses into it must not stay
+		a.http = r.http.WithContext(r.http.Context()) // a copy: a form that this attempt parses is not for the next one
 		a.http.Body = &reader{replay: r.body}
 	}
 	return a
 }
 
-// use returns the client, and begins the transaction for it if need be. If it cannot, it panics, which call turns into an
-// error: the handler has asked for a client, not for an error.
+// use returns the client, and begins the transaction first if necessary. If that fails, it panics, because the handler
+// expects a client and no error; call turns the panic into an error.
 func (a *attempt) use() any {
 	a.used = true
 	if a.tx == nil {
@@ -128,7 +141,7 @@ func (a *attempt) use() any {
 
 func (a *attempt) begin() {
 	if a.none {
-		a.beginErr = errors.New("the route is marked to have none")
+		a.beginErr = errors.New("the route is marked None")
 		return
 	}
 	ctx, asked := a.request.http.Context(), time.Now()
@@ -140,19 +153,13 @@ func (a *attempt) begin() {
 	a.request.report.Waited = a.begun.Sub(asked)
 }
 
-// run calls the handler and ends the transaction. It returns why the transaction was not kept or, of one that was kept in
-// spite of it, the handler's error.
+// run calls the handler and ends the transaction. It returns why the transaction was lost or, if Keep kept it in spite of
+// an error, that error.
 func (a *attempt) run(handle func(*attempt) error) error {
 	defer func() {
-		if a.ended {
-			return
+		if !a.ended { // the handler or a hook of ent's panics
+			a.abort()
 		}
-		// A panic is on its way through. It is not caught, so that whoever does sees where it came from.
-		if err := a.rollback(errPanic); err != errPanic {
-			a.request.config.log.ErrorContext(a.http.Context(), "transaction", "error", err)
-		}
-		a.held.drop()
-		a.runHooks()
 	}()
 	err := a.call(handle)
 	if reason := a.refusal(err); reason != nil {
@@ -161,10 +168,19 @@ func (a *attempt) run(handle func(*attempt) error) error {
 	if commitErr := a.commit(); commitErr != nil {
 		return commitErr
 	}
+	a.request.report.Reason = err
 	return err
 }
 
-// call calls the handler. It returns the error with which the transaction could not begin, if it could not.
+// abort rolls back during a panic. The panic is not recovered, so that its stack trace shows where it started.
+func (a *attempt) abort() {
+	defer a.drop() // a hook of ent's may panic in the rollback, too
+	if err := a.rollback(errPanic); err != errPanic {
+		a.request.config.log.ErrorContext(a.http.Context(), "transaction: rollback after a panic", "error", err)
+	}
+}
+
+// call calls the handler. If the transaction could not begin, it returns that error, whatever the handler made of it.
 func (a *attempt) call(handle func(*attempt) error) (err error) {
 	defer func() {
 		if a.beginErr != nil {
@@ -175,7 +191,7 @@ func (a *attempt) call(handle func(*attempt) error) (err error) {
 	return handle(a)
 }
 
-// refusal decides the outcome: it says why the transaction must not be kept, or returns nil if it must.
+// refusal decides the outcome. It returns why the transaction must be rolled back, or nil if it must be committed.
 func (a *attempt) refusal(err error) error {
 	switch ctx := a.request.http.Context(); {
 	case a.beginErr != nil:
@@ -186,10 +202,8 @@ func (a *attempt) refusal(err error) error {
 		return cmp.Or(err, a.broken)
 	case ctx.Err() != nil:
 		return cmp.Or(err, fmt.Errorf("transaction: the request ended early: %w", context.Cause(ctx)))
-	case a.inner != nil && errors.Is(a.inner.Err(), context.DeadlineExceeded):
-		// A middleware further in has set a deadline. Having returned, it has cancelled its context in any case, so only a
-		// deadline that has passed counts.
-		return cmp.Or(err, fmt.Errorf("transaction: the request took too long: %w", a.inner.Err()))
+	case a.timedOut():
+		return cmp.Or(err, fmt.Errorf("transaction: the request took too long: %w", context.DeadlineExceeded))
 	case a.doomed:
 		return cmp.Or(err, errDoomed)
 	case a.request.keep(a.held.status, err):
@@ -198,9 +212,16 @@ func (a *attempt) refusal(err error) error {
 	return cmp.Or(err, errRefused)
 }
 
+// timedOut reports whether a deadline of the request has passed, also one that a middleware further in has set. Such a
+// middleware cancels its context whenever it returns, so only the passed deadline counts, not the cancellation.
+func (a *attempt) timedOut() bool {
+	return errors.Is(a.request.http.Context().Err(), context.DeadlineExceeded) ||
+		a.final != nil && errors.Is(a.final.Context().Err(), context.DeadlineExceeded)
+}
+
 func (a *attempt) commit() error {
 	report := &a.request.report
-	if report.Reason = a.end(ender.Commit); report.Reason != nil {
+	if report.Reason = a.end(commitOrRollback); report.Reason != nil {
 		a.lost = true
 		report.Outcome = CommitFailed
 		return fmt.Errorf("commit transaction: %w", report.Reason)
@@ -209,7 +230,20 @@ func (a *attempt) commit() error {
 	return nil
 }
 
-// rollback undoes the transaction and returns the reason, with the error of that if there is one.
+// commitOrRollback commits and, if that fails, rolls back: an OnCommit hook of ent's may have failed before COMMIT was sent,
+// and some databases keep the transaction open after a failed one.
+func commitOrRollback(tx ender) error {
+	err := tx.Commit()
+	if err == nil {
+		return nil
+	}
+	if rollbackErr := tx.Rollback(); rollbackErr != nil && !errors.Is(rollbackErr, sql.ErrTxDone) {
+		return errors.Join(err, fmt.Errorf("roll back transaction: %w", rollbackErr))
+	}
+	return err
+}
+
+// rollback undoes the transaction. It returns the reason, joined with the error of ROLLBACK if that failed.
 func (a *attempt) rollback(reason error) error {
 	a.request.report.Outcome, a.request.report.Reason = RolledBack, reason
 	if err := a.end(ender.Rollback); err != nil {
@@ -219,7 +253,7 @@ func (a *attempt) rollback(reason error) error {
 	return reason
 }
 
-// end ends the transaction, if there is one, and takes the time.
+// end ends the transaction, if there is one, and measures it.
 func (a *attempt) end(last func(ender) error) error {
 	if a.tx == nil {
 		a.ended = true
@@ -227,26 +261,7 @@ func (a *attempt) end(last func(ender) error) error {
 	}
 	ending := time.Now()
 	err := last(a.tx)
-	a.ended = true // not if it, or a hook of ent's, panics
+	a.ended = true // not if a hook of ent's panics
 	a.measure(ending)
 	return err
-}
-
-// answer lets the response go, or returns the error that is to be answered in its place.
-func (a *attempt) answer(err error) error {
-	outcome := a.request.report.Outcome
-	switch {
-	case err == nil, err == errDoomed, err == errRefused:
-		return a.held.release()
-	case a.held.refused() && !a.held.overflowed && !a.lost:
-		// The handler has answered with a refusal of its own, and returned why. If the transaction could not be ended, what it
-		// has read to come to that may not be true.
-		if releaseErr := a.held.release(); releaseErr != nil {
-			return errors.Join(err, releaseErr)
-		}
-		return err
-	case a.held.sent(), a.tx != nil && outcome != Committed:
-		a.held.drop() // of a request that has lost no transaction the headers stay: Echo's Allow, say
-	}
-	return a.request.asUnavailable(err)
 }

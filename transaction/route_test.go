@@ -2,14 +2,11 @@ package transaction_test
 
 import (
 	"bufio"
-	"bytes"
 	"compress/gzip"
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,7 +15,6 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
-	"daybook/database"
 	"daybook/ent"
 	"daybook/transaction"
 )
@@ -62,7 +58,7 @@ func TestIsolation(t *testing.T) {
 	}
 }
 
-// TestStream reads events one by one, of a route that would be one for writing.
+// TestStream reads events one by one, from a route whose method is one for writing.
 func TestStream(t *testing.T) {
 	app := start(t)
 	next := make(chan bool)
@@ -127,7 +123,7 @@ func TestRouteWithoutATransaction(t *testing.T) {
 	}
 }
 
-// TestContext has code that knows nothing of Echo find the client.
+// TestContext has code that does not depend on Echo find the client.
 func TestContext(t *testing.T) {
 	app := start(t, transaction.Context(ent.NewContext))
 	store := func(ctx context.Context) error {
@@ -158,7 +154,7 @@ func TestContext(t *testing.T) {
 	app.nothingInUse()
 }
 
-// TestAmongOtherMiddleware has those of Echo's that look at the response stand on both sides.
+// TestAmongOtherMiddleware has middlewares of Echo's that look at the response on either side.
 func TestAmongOtherMiddleware(t *testing.T) {
 	for _, inside := range []bool{false, true} {
 		t.Run(fmt.Sprint("inside ", inside), func(t *testing.T) {
@@ -239,47 +235,7 @@ func TestGzip(t *testing.T) {
 	}
 }
 
-func TestReport(t *testing.T) {
-	var log bytes.Buffer
-	reports := make(chan transaction.Report, 9)
-	app := start(t, retry,
-		transaction.Trace(database.Trace),
-		transaction.Observe(func(_ context.Context, r transaction.Report) { reports <- r }),
-		transaction.Log(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
-	attempts := 0
-	app.POST("/messages/:value", func(c echo.Context) error {
-		if err := save(c, c.Param("value")); err != nil {
-			return err
-		}
-		if attempts++; attempts == 1 {
-			return errRepeat
-		}
-		return save(c, c.Param("value"))
-	})
-	app.GET("/none", func(echo.Context) error { return nil })
-	app.GET("/error", func(c echo.Context) error { transaction.Client[*ent.Client](c); return errTest })
-
-	app.do(http.MethodPost, "/messages/a")
-	r := <-reports
-	if r.Route != "POST /messages/:value" || r.Mode != "write" || r.Attempts != 2 || r.Statements != 2 ||
-		r.Waited <= 0 || r.Held <= 0 || r.Ending <= 0 || r.Outcome != transaction.Committed || r.Reason != nil {
-		t.Errorf("a write: %+v", r)
-	}
-	want := `transaction.route="POST /messages/:value" transaction.mode=write transaction.attempts=2 transaction.statements=2 transaction.waited=`
-	if !strings.Contains(log.String(), want) {
-		t.Errorf("the log has\n%s\nwant\n%s", &log, want)
-	}
-	app.do(http.MethodGet, "/none")
-	if r := <-reports; r.Mode != "none" || r.Statements != 0 || r.Outcome != transaction.Committed {
-		t.Errorf("nothing begun: %+v", r)
-	}
-	app.do(http.MethodGet, "/error")
-	if r := <-reports; r.Mode != "read" || r.Outcome != transaction.RolledBack || !errors.Is(r.Reason, errTest) {
-		t.Errorf("an error: %+v", r)
-	}
-}
-
-// TestNested puts all requests of a test into one transaction, as a stranger's tests can.
+// TestNested has all requests of a test in one transaction, as the tests of an application can.
 func TestNested(t *testing.T) {
 	app := open(t, openDatabase)
 	outer, err := app.client.Tx(t.Context())

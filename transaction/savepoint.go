@@ -15,8 +15,8 @@ type execer interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// Savepoint calls the function with the request's client. If it returns an error or panics, what it did in the database, and
-// that alone, is undone; Savepoint returns the error, and the request may go on. Savepoints nest.
+// Savepoint calls the function with the request's client. If the function returns an error or panics, only what it did in
+// the database is undone. Savepoint returns the error, and the request may continue. Savepoints nest.
 //
 // The client must have been generated with ent's feature sql/execquery.
 func Savepoint[C any](c echo.Context, fn func(client C) error) (err error) {
@@ -36,7 +36,7 @@ func Savepoint[C any](c echo.Context, fn func(client C) error) (err error) {
 		}
 		a.hooks.undo(mark)
 		if undoErr := point.undo(); undoErr != nil {
-			a.broken = undoErr // the part cannot go alone, so all of it goes
+			a.broken = undoErr // it cannot be undone alone, so the whole transaction must be
 			err = errors.Join(err, undoErr)
 		}
 	}()
@@ -50,19 +50,19 @@ func Savepoint[C any](c echo.Context, fn func(client C) error) (err error) {
 	return nil
 }
 
-// savepoint is a named place in a transaction. SQLite, PostgreSQL and MySQL know the same three statements.
+// savepoint is a savepoint of the database's. SQLite, PostgreSQL and MySQL have the same three statements.
 type savepoint struct {
 	ctx  context.Context
-	on   execer
+	tx   execer
 	name string
 }
 
 func newSavepoint(ctx context.Context, client any, depth int) (savepoint, error) {
-	on, ok := client.(execer)
+	tx, ok := client.(execer)
 	if !ok {
 		return savepoint{}, fmt.Errorf("transaction: a savepoint needs a client generated with ent's feature sql/execquery; %T has no ExecContext", client)
 	}
-	p := savepoint{context.WithoutCancel(ctx), on, "savepoint_" + strconv.Itoa(depth)}
+	p := savepoint{context.WithoutCancel(ctx), tx, "savepoint_" + strconv.Itoa(depth)}
 	return p, p.exec("SAVEPOINT ")
 }
 
@@ -70,13 +70,13 @@ func (p savepoint) release() error {
 	return p.exec("RELEASE SAVEPOINT ")
 }
 
-// undo undoes what was done since, and ends the savepoint.
+// undo undoes what was done since the savepoint, and removes it.
 func (p savepoint) undo() error {
 	return errors.Join(p.exec("ROLLBACK TO SAVEPOINT "), p.release())
 }
 
 func (p savepoint) exec(statement string) error {
-	if _, err := p.on.ExecContext(p.ctx, statement+p.name); err != nil {
+	if _, err := p.tx.ExecContext(p.ctx, statement+p.name); err != nil {
 		return fmt.Errorf("transaction: %s%s: %w", statement, p.name, err)
 	}
 	return nil

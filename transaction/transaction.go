@@ -1,4 +1,4 @@
-// Package transaction gives each request of an Echo application one database transaction, by way of the ent client that
+// Package transaction gives each request of an Echo application one database transaction, through the ent client that
 // the application generated.
 //
 //	e.Use(transaction.Middleware(client.BeginTx))
@@ -8,29 +8,43 @@
 //		…
 //	}
 //
-// The outcome is decided once, when the handler has returned:
+// The outcome is decided once, when the handler has returned. If several rows apply, the lowest decides:
 //
-//	the request ended with                          the transaction is     the client gets
-//	no error, a status below 400, or nothing        committed              the response, after COMMIT
-//	a status of 400 or more, whoever wrote it       rolled back            that response
-//	an error                                        rolled back            the error handler's answer
-//	a panic, which goes on                          rolled back            what Recover makes of it
-//	its context ended (hung up, out of time)        rolled back            the error handler's answer, if still there
-//	[Doom]                                          rolled back            the response
-//	a response too large to be held                 rolled back            the error handler's answer
-//	COMMIT, or ROLLBACK, failed                     not kept               the error handler's answer
+//	the request ended with                        the transaction is   the client gets               hooks that run
+//	no response                                   committed            an empty 200                  AfterCommit
+//	a response with a status below 400            committed            the response                  AfterCommit
+//	a response with a status of 400 or more       rolled back          the response                  AfterRollback
+//	an error                                      rolled back          the error handler's answer    AfterRollback
+//	Keep true, a status of 400 or more            committed            the response                  AfterCommit
+//	Keep true, an error                           committed            the error handler's answer    AfterCommit
+//	Keep false, no error                          rolled back          the response                  AfterRollback
+//	Doom, no error                                rolled back          the response                  AfterRollback
+//	a deadline that has passed                    rolled back          503 from the error handler    AfterRollback
+//	a client that hung up                         rolled back          the error handler's answer    AfterRollback
+//	a response too large to be held               rolled back          the error handler's answer    AfterRollback
+//	a transaction that could not begin            not begun            the error handler's answer    AfterRollback
+//	a COMMIT that failed                          not committed        the error handler's answer    AfterRollback
+//	a ROLLBACK that failed                        not committed        the error handler's answer    AfterRollback
+//	a lost transaction, Retry or Unavailable      not committed        503 from the error handler    AfterRollback
+//	a panic, which goes on                        rolled back          what Recover makes of it      AfterRollback
+//	a failure after a part was sent               rolled back          a connection that is closed   AfterRollback
 //
-// [Keep] replaces the rule about errors and statuses. Nothing of a writing request's response leaves before COMMIT
-// returned. A response that lost its transaction is dropped whole, headers and cookies included, except for a refusal
-// that the handler itself has written; a request that began nothing is answered as it would be without the middleware.
+// "Keep true" means that the function of [Keep] returns true where the transaction would be rolled back without it. "Retry or
+// Unavailable" means that one of these options reports true for the error.
 //
-// A reading request (GET, HEAD, OPTIONS) sees one snapshot. It ends before a response of ordinary size leaves, so that a
-// slow client holds no connection; a larger one streams, and is broken off if it fails.
+// Nothing of a writing request's response is sent before COMMIT has returned. A response that is not sent is dropped as a
+// whole, with its headers and cookies; but a refusal (a status of 400 or more) that the handler has written is sent even if
+// it then returns an error or a deadline has passed. An *echo.HTTPError keeps its status. Headers without a response are
+// dropped with the transaction; if no transaction was lost, they stay, as without the middleware.
 //
-// After the end, the request's client fails with [sql.ErrTxDone]: it writes nothing.
+// A reading request (GET, HEAD, OPTIONS) sees one snapshot. It ends before a response of ordinary size is sent, so that a
+// slow client occupies no connection to the database. A larger response streams, so a part is sent before the outcome is
+// known.
 //
-// How a commit is made durable, how long a transaction waits for its turn, and which errors are worth another attempt is
-// the database's to know: see this module's package database, or use ent's own driver.
+// After its transaction has ended, the request's client fails with [sql.ErrTxDone].
+//
+// How a commit is made durable, how long a transaction waits to begin, and which errors are worth another attempt is for
+// the database to decide: see this module's package database, or use ent's own driver.
 package transaction
 
 import (
@@ -51,15 +65,17 @@ type Tx[C any] interface {
 	Rollback() error
 }
 
-// key is where the request's transaction is found in its echo.Context.
+// key is the name of the attempt in the echo.Context.
 const key = "daybook/transaction"
+
+var errTwice = errors.New("transaction: the middleware is installed twice on this route, but a request has one transaction")
 
 // Middleware returns the middleware that ends each request's transaction; begin, an ent client's BeginTx, begins it when
 // the handler first asks for its [Client]. GET, HEAD and OPTIONS begin for reading only, all others for writing; [Read],
 // [Write], [None] and [Isolation] say otherwise for a route.
 //
-// What answers errors, recovers from panics or compresses may stand on either side of it. Installed twice, it is one
-// transaction.
+// Middlewares that answer errors, recover from panics or compress may be installed before or after it. A route has one
+// transaction middleware: with a second one, also of another client, the request fails before the handler runs.
 func Middleware[C any, T Tx[C]](begin func(context.Context, *sql.TxOptions) (T, error), options ...Option) echo.MiddlewareFunc {
 	config := configure(options)
 	config.begin = func(ctx context.Context, options *sql.TxOptions) (ender, any, error) {
@@ -72,24 +88,20 @@ func Middleware[C any, T Tx[C]](begin func(context.Context, *sql.TxOptions) (T, 
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if c.Get(key) != nil {
-				return next(c)
+				return errTwice
 			}
 			return serve(c, next, config)
 		}
 	}
 }
 
-// serve is where Echo ends and the request begins.
+// serve connects Echo's context with the request.
 func serve(c echo.Context, next echo.HandlerFunc, config *config) error {
 	original := c.Response()
 	r := &request{config: config, to: original, http: c.Request()}
 	r.keep = func(status int, err error) bool { return config.keep(c, status, err) }
-	var restore func()
-	if config.retries {
-		restore = snapshotValues(c)
-		if r.http.Body != nil && r.http.Body != http.NoBody {
-			r.body = &replay{body: r.http.Body, max: config.maxHeld}
-		}
+	if config.retries && r.http.Body != nil && r.http.Body != http.NoBody {
+		r.body = &replay{body: r.http.Body, max: config.maxHeld}
 	}
 	defer func() {
 		c.SetResponse(original)
@@ -97,26 +109,22 @@ func serve(c echo.Context, next echo.HandlerFunc, config *config) error {
 		r.observe(c)
 	}()
 	return r.serve(func(a *attempt) error {
-		if r.report.Attempts > 1 {
-			restore()
-		}
+		defer func() { a.final = c.Request() }()
 		c.Set(key, a)
 		c.SetRequest(a.http)
 		c.SetResponse(echo.NewResponse(a.held, c.Echo()))
 		if err := a.prepare(c, func(*attempt) {}); err != nil {
 			return err
 		}
-		err := next(c)
-		a.inner = c.Request().Context()
-		return err
+		return next(c)
 	})
 }
 
-// prepare changes how the transaction begins. If the client is to be found in the request's context, it begins now, and
-// one that has begun already is given up: nothing has run in it.
+// prepare changes how the transaction begins. With the option Context it begins now; a transaction that has begun already,
+// but was not used, is rolled back first.
 func (a *attempt) prepare(c echo.Context, change func(*attempt)) error {
 	if a.used {
-		return errors.New("transaction: the route's mark comes after its transaction was used")
+		return errors.New("transaction: the route's mark comes after the first use of the transaction")
 	}
 	if a.tx != nil {
 		if err := a.tx.Rollback(); err != nil {
@@ -136,21 +144,20 @@ func (a *attempt) prepare(c echo.Context, change func(*attempt)) error {
 	return nil
 }
 
-// current returns the attempt that c belongs to.
+// current returns the attempt of the request.
 func current(c echo.Context) *attempt {
 	a, ok := c.Get(key).(*attempt)
 	if !ok {
-		panic("transaction: used outside of the Middleware")
+		panic("transaction: the route does not have the Middleware")
 	}
 	return a
 }
 
-// Client returns the ent client that is bound to the request's transaction, which begins if it has not yet. C is the type
-// of the client whose BeginTx the middleware was given, usually *ent.Client.
+// Client returns the ent client that is bound to the request's transaction, and begins the transaction if it has not begun.
+// C is the type of the client whose BeginTx the middleware was given, usually *ent.Client.
 //
-// If the transaction cannot begin, Client does not return: the request ends, and the error that says why goes to Echo's
-// error handler. So it is to be called by the handler's own goroutine. Outside of the middleware, or with another type, it
-// panics.
+// If the transaction cannot begin, Client does not return: the request ends with the error, which goes to Echo's error
+// handler. So only the handler's own goroutine may call it. Without the middleware, or with another type, it panics.
 func Client[C any](c echo.Context) C {
 	a := current(c)
 	client, ok := a.use().(C)
@@ -160,13 +167,13 @@ func Client[C any](c echo.Context) C {
 	return client
 }
 
-// Doom makes sure that the request's transaction is rolled back, whatever else happens. The response leaves as it is
+// Doom makes the middleware roll back the request's transaction, whatever else happens. The response is sent as it is
 // written: for a dry run, say.
 func Doom(c echo.Context) {
 	current(c).doomed = true
 }
 
-// Read marks a route that only reads, although its method says otherwise: a search by POST, say.
+// Read marks a route that only reads, although its method is one for writing: a search by POST, say.
 func Read(next echo.HandlerFunc) echo.HandlerFunc {
 	return route(next, func(a *attempt) {
 		a.options.ReadOnly = true
@@ -174,7 +181,7 @@ func Read(next echo.HandlerFunc) echo.HandlerFunc {
 	})
 }
 
-// Write marks a route that writes, although its method says otherwise:
+// Write marks a route that writes, although its method is one for reading:
 //
 //	e.GET("/unsubscribe", unsubscribe, transaction.Write)
 func Write(next echo.HandlerFunc) echo.HandlerFunc {
@@ -184,17 +191,18 @@ func Write(next echo.HandlerFunc) echo.HandlerFunc {
 	})
 }
 
-// None marks a route without a transaction, whose response is not held either: an event stream, a WebSocket. There, [Client]
-// ends the request with an error; the handler may run short transactions of the application's own client.
+// None marks a route without a transaction, whose response is not held either: an event stream, a WebSocket. [Client] ends
+// such a request with an error; the handler may begin short transactions with the application's own client. Hooks run as
+// on other routes.
 func None(next echo.HandlerFunc) echo.HandlerFunc {
 	return route(next, func(a *attempt) {
 		a.none = true
-		_ = a.held.stream() // nothing is written yet that could fail to be sent
+		_ = a.held.stream() // cannot fail: nothing is written yet
 	})
 }
 
-// Isolation returns the mark of a route whose transaction has the isolation level. SQLite has one only, which is
-// serializable, and takes no notice.
+// Isolation returns the mark of a route whose transaction has the isolation level. SQLite ignores it, since it has only
+// one: serializable.
 func Isolation(level sql.IsolationLevel) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return route(next, func(a *attempt) { a.options.Isolation = level })

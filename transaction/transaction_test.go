@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,7 @@ func testOutcome(t *testing.T, database func(*testing.T) dialect.Driver, end ech
 		t.Errorf("headers are missing: %v", response.Header)
 	}
 	if strings.Contains(body, "done") && !kept {
-		t.Errorf("the client was told %q", body)
+		t.Errorf("the client got %q", body)
 	}
 	app.nothingInUse()
 }
@@ -166,7 +167,7 @@ func TestClientThatHangsUpLeavesNothing(t *testing.T) {
 		}
 		close(stored)
 		<-c.Request().Context().Done()
-		return c.String(http.StatusCreated, "stored") // it takes no notice
+		return c.String(http.StatusCreated, "stored") // it ignores the hang-up
 	})
 	app.HTTPErrorHandler = func(err error, _ echo.Context) { ended <- err }
 	conn, err := net.Dial("tcp", strings.TrimPrefix(app.url, "http://"))
@@ -187,7 +188,7 @@ func TestClientThatHangsUpLeavesNothing(t *testing.T) {
 	app.nothingInUse()
 }
 
-// TestAbortedRequest has a handler end the connection, as net/http has it.
+// TestAbortedRequest has a handler close the connection with net/http's own panic.
 func TestAbortedRequest(t *testing.T) {
 	app := start(t)
 	app.POST("/", func(c echo.Context) error {
@@ -206,26 +207,61 @@ func TestAbortedRequest(t *testing.T) {
 	app.nothingInUse()
 }
 
-func TestDeadlineThatTheHandlerIgnores(t *testing.T) {
-	// Inside, the middleware has cancelled its context when it returns, even if all is well.
-	app := start(t)
-	app.Use(middleware.ContextTimeoutWithConfig(middleware.ContextTimeoutConfig{Timeout: 50 * time.Millisecond}))
-	app.POST("/slow", func(c echo.Context) error {
-		if err := save(c, "slow"); err != nil {
-			return err
+// TestDeadline has Echo's ContextTimeout on either side, and handlers that return its error or ignore it.
+func TestDeadline(t *testing.T) {
+	timeout := func(next echo.HandlerFunc) echo.HandlerFunc {
+		slow, fast := middleware.ContextTimeout(50*time.Millisecond)(next), middleware.ContextTimeout(time.Minute)(next)
+		return func(c echo.Context) error {
+			if c.Path() == "/fast" {
+				return fast(c)
+			}
+			return slow(c)
 		}
-		<-c.Request().Context().Done()
-		return c.String(http.StatusCreated, "stored")
-	})
-	app.POST("/fast", func(c echo.Context) error { return save(c, "fast") })
-	if response, body := app.do(http.MethodPost, "/slow"); response.StatusCode < 500 {
-		t.Errorf("too slow, and answered %d %q", response.StatusCode, body)
 	}
-	if response, body := app.do(http.MethodPost, "/fast"); response.StatusCode != 200 {
-		t.Errorf("fast enough, and answered %d %q", response.StatusCode, body)
-	}
-	if got := app.values(); got != "fast" {
-		t.Errorf("the database holds %q", got)
+	for _, inside := range []bool{false, true} {
+		t.Run(fmt.Sprint("inside ", inside), func(t *testing.T) {
+			app := open(t, openDatabase)
+			order := []echo.MiddlewareFunc{timeout, transaction.Middleware(app.begin)}
+			if inside {
+				slices.Reverse(order)
+			}
+			app.Use(order...)
+			app.POST("/fast", func(c echo.Context) error { return save(c, "fast") })
+			app.POST("/:how", func(c echo.Context) error {
+				if err := save(c, "slow"); err != nil {
+					return err
+				}
+				<-c.Request().Context().Done()
+				switch c.Param("how") {
+				case "returned":
+					return fmt.Errorf("look up: %w", c.Request().Context().Err())
+				case "answered":
+					return echo.ErrTeapot
+				}
+				return c.String(http.StatusCreated, "stored")
+			})
+			for _, path := range []string{"/ignored", "/returned"} {
+				response, body := app.do(http.MethodPost, path)
+				if response.StatusCode != http.StatusServiceUnavailable {
+					t.Errorf("%s: answered %d %q", path, response.StatusCode, body)
+				}
+				// Inside, ContextTimeout itself gives a returned error its status.
+				if retry := response.Header.Get("Retry-After"); retry != "1" && !(inside && path == "/returned") {
+					t.Errorf("%s: Retry-After is %q", path, retry)
+				}
+			}
+			if response, body := app.do(http.MethodPost, "/answered"); response.StatusCode != http.StatusTeapot {
+				t.Errorf("an error with a status was answered %d %q", response.StatusCode, body)
+			}
+			// Inside, the middleware cancels its context when it returns, even if all is well.
+			if response, body := app.do(http.MethodPost, "/fast"); response.StatusCode != 200 {
+				t.Errorf("fast enough, and answered %d %q", response.StatusCode, body)
+			}
+			if got := app.values(); got != "fast" {
+				t.Errorf("the database holds %q", got)
+			}
+			app.nothingInUse()
+		})
 	}
 }
 
@@ -247,6 +283,35 @@ func TestPanicInACommitHook(t *testing.T) {
 		t.Errorf("answered %d, the database holds %q", recorder.Code, app.values())
 	}
 	app.nothingInUse()
+}
+
+// TestCommitHookThatDoesNotCommit has an OnCommit hook of ent's return an error without calling the next committer.
+func TestCommitHookThatDoesNotCommit(t *testing.T) {
+	for name, opened := range databases {
+		t.Run(name, func(t *testing.T) {
+			app := open(t, opened)
+			var outcome transaction.Outcome
+			app.Use(transaction.Middleware(func(ctx context.Context, options *sql.TxOptions) (*ent.Tx, error) {
+				tx, err := app.client.BeginTx(ctx, options)
+				if err == nil {
+					tx.OnCommit(func(ent.Committer) ent.Committer {
+						return ent.CommitFunc(func(context.Context, *ent.Tx) error { return errTest })
+					})
+				}
+				return tx, err
+			}, transaction.Observe(func(_ context.Context, r transaction.Report) { outcome = r.Outcome })))
+			app.POST("/", func(c echo.Context) error { return save(c, "a") })
+			recorder := httptest.NewRecorder()
+			app.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, "/", nil))
+			if recorder.Code != 500 || outcome != transaction.CommitFailed {
+				t.Errorf("answered %d, outcome %q", recorder.Code, outcome)
+			}
+			app.nothingInUse()
+			if got := app.values(); got != "" {
+				t.Errorf("the database holds %q", got)
+			}
+		})
+	}
 }
 
 func TestReadingRouteCannotWrite(t *testing.T) {
@@ -318,8 +383,8 @@ func TestReadingRequestStreamsWhatIsTooLargeToHold(t *testing.T) {
 	}
 }
 
-// TestStreamThatFailsIsBrokenOff has the beginning leave before it is known that there will be no end. The client must not
-// take what it got for the whole.
+// TestStreamThatFailsIsBrokenOff has handlers fail when a part of the response is sent. The client must not take the part for
+// the whole.
 func TestStreamThatFailsIsBrokenOff(t *testing.T) {
 	app := start(t)
 	for path, end := range map[string]func() error{
@@ -349,7 +414,7 @@ func TestWritingRequestFailsWithAResponseTooLargeToHold(t *testing.T) {
 		if err := save(c, "a"); err != nil {
 			return err
 		}
-		_ = c.String(200, strings.Repeat("x", 2<<20)) // it takes no notice
+		_ = c.String(200, strings.Repeat("x", 2<<20)) // it ignores the error
 		return nil
 	})
 	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 500 || len(body) > 1000 {
@@ -360,7 +425,7 @@ func TestWritingRequestFailsWithAResponseTooLargeToHold(t *testing.T) {
 	}
 }
 
-// TestRequestWithoutDatabase passes requests that ask for no client, and sees none begin.
+// TestRequestWithoutDatabase makes requests that ask for no client, and checks that no transaction begins.
 func TestRequestWithoutDatabase(t *testing.T) {
 	e := echo.New()
 	e.Use(transaction.Middleware(func(context.Context, *sql.TxOptions) (*ent.Tx, error) {
@@ -466,7 +531,7 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// TestTransactionThatTheDatabaseEnded swallows an error with which SQLite has rolled back.
+// TestTransactionThatTheDatabaseEnded has a handler ignore an error with which SQLite has rolled back.
 func TestTransactionThatTheDatabaseEnded(t *testing.T) {
 	app := start(t)
 	app.POST("/", func(c echo.Context) error {
@@ -478,8 +543,8 @@ func TestTransactionThatTheDatabaseEnded(t *testing.T) {
 		if err == nil {
 			t.Error("the conflict was not noticed")
 		}
-		if err := save(c, "after"); !errors.Is(err, database.ErrRolledBack) {
-			t.Errorf("a statement after it: %v", err)
+		if err := save(c, "after"); err == nil {
+			t.Error("a statement after it succeeds")
 		}
 		return c.String(201, "stored")
 	})
@@ -492,7 +557,7 @@ func TestTransactionThatTheDatabaseEnded(t *testing.T) {
 	app.nothingInUse()
 }
 
-// TestWriteOutsideOfTheTransaction has a handler wait for itself.
+// TestWriteOutsideOfTheTransaction has a handler wait for its own transaction.
 func TestWriteOutsideOfTheTransaction(t *testing.T) {
 	app := start(t, transaction.Unavailable(database.IsBusy))
 	app.POST("/", func(c echo.Context) error {
@@ -515,16 +580,26 @@ func TestWriteOutsideOfTheTransaction(t *testing.T) {
 	app.nothingInUse()
 }
 
-func TestInstalledTwiceIsOneTransaction(t *testing.T) {
-	app := start(t)
-	app.Use(transaction.Middleware(app.client.BeginTx))
-	app.POST("/", func(c echo.Context) error { return save(c, "a") })
-	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 200 {
-		t.Errorf("answered %d %q", response.StatusCode, body)
+// TestInstalledTwice has a second middleware on a route, of the same client and of another one.
+func TestInstalledTwice(t *testing.T) {
+	app, other := start(t), open(t, openDatabase)
+	var seen error
+	app.HTTPErrorHandler = func(err error, c echo.Context) { seen = err; app.DefaultHTTPErrorHandler(err, c) }
+	for path, client := range map[string]*ent.Client{"/same": app.client, "/other": other.client} {
+		app.POST(path, func(c echo.Context) error {
+			t.Error("the handler runs")
+			return save(c, "a")
+		}, transaction.Middleware(client.BeginTx))
+		response, body := app.do(http.MethodPost, path)
+		if response.StatusCode != 500 || seen == nil || !strings.Contains(seen.Error(), "installed twice") {
+			t.Errorf("%s: answered %d %q after %v", path, response.StatusCode, body, seen)
+		}
 	}
-	if got := app.values(); got != "a" {
-		t.Errorf("the database holds %q", got)
+	if app.values() != "" || other.values() != "" {
+		t.Errorf("the databases hold %q and %q", app.values(), other.values())
 	}
+	app.nothingInUse()
+	other.nothingInUse()
 }
 
 func TestHeadIsAnsweredLikeGet(t *testing.T) {

@@ -78,7 +78,7 @@ func importAll(c echo.Context) error {
 	return c.JSON(http.StatusOK, echo.Map{"stored": stored})
 }
 
-// pin pins a note, and tells of it when that is certain.
+// pin pins a note, and logs it once that is committed.
 func pin(c echo.Context) error {
 	var path struct {
 		ID int `param:"id"`
@@ -109,7 +109,7 @@ func count(c echo.Context) error {
 	return c.JSON(http.StatusOK, echo.Map{"count": n})
 }
 
-// countNotes knows nothing of Echo: the request's client comes with the context.
+// countNotes does not depend on Echo: it finds the request's client in the context.
 func countNotes(ctx context.Context) (int, error) {
 	return ent.FromContext(ctx).Note.Query().Count(ctx)
 }

@@ -16,8 +16,8 @@ import (
 	"example.org/notes/ent"
 )
 
-// TestNotes sends requests that are all in one transaction, which is rolled back at the end: the database is as it was, and
-// the next test could use it.
+// TestNotes sends all its requests in one transaction, which is rolled back at the end, so that the next test could use the
+// same database.
 func TestNotes(t *testing.T) {
 	client := open(t)
 	tx, err := client.Tx(t.Context())
@@ -50,7 +50,7 @@ func TestNotes(t *testing.T) {
 		}
 	}
 	if n := strings.Count(log.String(), "pinned: "); n != 1 || !strings.Contains(log.String(), "pinned: milk") {
-		t.Errorf("told %d times of a pinned note:\n%s", n, &log)
+		t.Errorf("logged %d times that a note is pinned:\n%s", n, &log)
 	}
 
 	if err := tx.Rollback(); err != nil {
@@ -80,7 +80,7 @@ func open(t *testing.T) *ent.Client {
 	return client
 }
 
-// do sends a form with the texts, which have commas between them.
+// do sends a form with the texts, which are separated by commas.
 func do(e *echo.Echo, method, path, texts string) (status int, answer string) {
 	form := url.Values{"text": strings.Split(texts, ",")}
 	request := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))

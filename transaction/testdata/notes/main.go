@@ -1,4 +1,4 @@
-// Command notes keeps notes. It is what an application of its own does with daybook's packages transaction and database.
+// Command notes stores notes. It is an example of an application that imports daybook's packages transaction and database.
 package main
 
 import (
@@ -28,7 +28,7 @@ func main() {
 	}
 }
 
-// run serves until SIGINT or SIGTERM, and what then runs has finished.
+// run serves until SIGINT or SIGTERM, and then waits for the requests that are still running.
 func run(path string) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -17,12 +17,11 @@ import (
 	"time"
 )
 
-// notes is an application of somebody else's: a module with an ent schema of its own, which has daybook by a replace
-// directive.
+// notes is another application: a module with an ent schema of its own, which imports daybook through a replace directive.
 const notes = "testdata/notes"
 
-// TestStranger does with notes what its author would: vet, test, build, run and generate.
-func TestStranger(t *testing.T) {
+// TestOtherApplication does with notes what its author would: vet, test, build, run and generate.
+func TestOtherApplication(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	run := func(folder string, args ...string) {
@@ -40,7 +39,7 @@ func TestStranger(t *testing.T) {
 	run(notes, "build", "-buildvcs=false", "-o", binary, ".") // git may not be there, or refuse
 	useNotes(ctx, t, binary)
 
-	// Generating anew, from what is written by hand, makes the very files that are there.
+	// Generating again, from the files that are written by hand, makes the same files.
 	copied, want := t.TempDir(), files(t, filepath.Join(notes, "ent"))
 	if err := os.CopyFS(copied, os.DirFS(notes)); err != nil {
 		t.Fatal(err)

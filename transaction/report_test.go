@@ -1,0 +1,148 @@
+package transaction_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"daybook/database"
+	"daybook/ent"
+	"daybook/transaction"
+)
+
+func TestReport(t *testing.T) {
+	var log bytes.Buffer
+	reports := make(chan transaction.Report, 9)
+	app := start(t, retry,
+		transaction.Trace(database.Trace),
+		transaction.Observe(func(_ context.Context, r transaction.Report) { reports <- r }),
+		transaction.Log(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	attempts := 0
+	app.POST("/messages/:value", func(c echo.Context) error {
+		if err := save(c, c.Param("value")); err != nil {
+			return err
+		}
+		if attempts++; attempts == 1 {
+			return errRepeat
+		}
+		return save(c, c.Param("value"))
+	})
+	app.GET("/none", func(echo.Context) error { return nil })
+	app.GET("/error", func(c echo.Context) error { transaction.Client[*ent.Client](c); return errTest })
+
+	app.do(http.MethodPost, "/messages/a")
+	r := <-reports
+	if r.Route != "POST /messages/:value" || r.Mode != "write" || r.Attempts != 2 || r.Statements != 2 ||
+		r.Waited <= 0 || r.Held <= 0 || r.Ending <= 0 || r.Outcome != transaction.Committed || r.Reason != nil {
+		t.Errorf("a write: %+v", r)
+	}
+	want := `transaction.route="POST /messages/:value" transaction.mode=write transaction.attempts=2 transaction.statements=2 transaction.waited=`
+	if !strings.Contains(log.String(), want) {
+		t.Errorf("the log has\n%s\nwant\n%s", &log, want)
+	}
+	app.do(http.MethodGet, "/none")
+	if r := <-reports; r.Mode != "none" || r.Statements != 0 || r.Outcome != transaction.Committed {
+		t.Errorf("nothing begun: %+v", r)
+	}
+	app.do(http.MethodGet, "/error")
+	if r := <-reports; r.Mode != "read" || r.Outcome != transaction.RolledBack || !errors.Is(r.Reason, errTest) {
+		t.Errorf("an error: %+v", r)
+	}
+}
+
+// TestFailuresAreLogged has Echo's own error handler, which logs nothing, and a log without debug level.
+func TestFailuresAreLogged(t *testing.T) {
+	var log bytes.Buffer
+	faults := &faults{}
+	app := open(t, faults.openDatabase)
+	app.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}),
+		transaction.Middleware(app.begin, retry, transaction.Log(slog.New(slog.NewTextHandler(&log, nil)))))
+	if err := app.driver.Exec(t.Context(), "CREATE UNIQUE INDEX once ON messages (value)", []any{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := app.client.Message.Create().SetValue("taken").Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		method  string
+		handler echo.HandlerFunc
+		want    string // in the log, unless it must be empty
+	}{
+		"a GET that writes":        {http.MethodGet, func(c echo.Context) error { return save(c, "a") }, "mode=read"},
+		"a unique violation":       {http.MethodPost, func(c echo.Context) error { return save(c, "taken") }, "UNIQUE"},
+		"an error":                 {http.MethodPost, func(echo.Context) error { return errTest }, "the test's error"},
+		"a failed COMMIT":          {http.MethodPost, func(c echo.Context) error { faults.fail(commit, 1, errTest); return save(c, "a") }, "commit failed"},
+		"attempts without success": {http.MethodPost, func(echo.Context) error { return errRepeat }, "attempts=3"},
+		"an error with a status": {http.MethodPost, func(c echo.Context) error {
+			if err := save(c, "a"); err != nil {
+				return err
+			}
+			return echo.ErrConflict
+		}, ""},
+		"an error with a status of 500 or more": {http.MethodPost, func(echo.Context) error {
+			return echo.ErrBadGateway.SetInternal(errTest)
+		}, "the test's error"},
+		"a written refusal": {http.MethodPost, func(c echo.Context) error { return errors.Join(c.NoContent(409), errTest) }, ""},
+		"Doom":              {http.MethodPost, func(c echo.Context) error { transaction.Doom(c); return save(c, "a") }, ""},
+		"a panic":           {http.MethodPost, func(c echo.Context) error { _ = save(c, "a"); panic(errTest) }, ""},
+		"success":           {http.MethodPost, func(c echo.Context) error { return save(c, "b") }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log.Reset()
+			path := "/" + strings.ReplaceAll(name, " ", "-")
+			app.Add(test.method, path, test.handler)
+			recorder := httptest.NewRecorder()
+			app.ServeHTTP(recorder, httptest.NewRequest(test.method, path, nil))
+			switch got := log.String(); {
+			case test.want == "" && got != "":
+				t.Errorf("the log has %s", got)
+			case !strings.Contains(got, test.want) || strings.Count(got, "level=ERROR") != strings.Count(got, "\n"):
+				t.Errorf("answered %d, the log has %q, want %q", recorder.Code, got, test.want)
+			case test.want != "" && !strings.Contains(got, path):
+				t.Errorf("the log has no route: %s", got)
+			}
+		})
+	}
+}
+
+// TestHungUpClientIsNotLogged has the handler return the error of its context.
+func TestHungUpClientIsNotLogged(t *testing.T) {
+	var log bytes.Buffer
+	app := open(t, openDatabase)
+	app.Use(transaction.Middleware(app.begin, transaction.Log(slog.New(slog.NewTextHandler(&log, nil)))))
+	ctx, hangUp := context.WithCancel(t.Context())
+	app.POST("/", func(c echo.Context) error {
+		if err := save(c, "a"); err != nil {
+			return err
+		}
+		hangUp()
+		return c.Request().Context().Err()
+	})
+	app.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/", nil).WithContext(ctx))
+	if log.Len() != 0 {
+		t.Errorf("the log has %s", &log)
+	}
+}
+
+// TestNothingIsTracedForNobody has neither an observer nor a log at debug level.
+func TestNothingIsTracedForNobody(t *testing.T) {
+	app := start(t,
+		transaction.Log(slog.New(slog.NewTextHandler(t.Output(), nil))),
+		transaction.Trace(func(ctx context.Context) (context.Context, func() (int, time.Duration)) {
+			t.Error("the transaction is traced")
+			return database.Trace(ctx)
+		}))
+	app.POST("/", func(c echo.Context) error { return save(c, "a") })
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 200 {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+}
