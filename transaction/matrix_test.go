@@ -137,6 +137,8 @@ var outcomes = []outcome{
 		end: query, fault: statement, faulty: 1, status: 500, body: internal},
 	{name: "statement fails", row: "an error", written: both,
 		end: query, fault: statement, faulty: always, status: 500, body: internal},
+	{name: "statement fails unnoticed", row: "a COMMIT that failed", written: both,
+		end: unnoticed, status: 500, body: internal},
 	{name: "COMMIT fails once", row: "a COMMIT that failed", written: both,
 		end: well, fault: commit, faulty: 1, status: 500, body: internal},
 	{name: "COMMIT fails", row: "a COMMIT that failed", written: both,
@@ -163,6 +165,12 @@ func query(r *run, c echo.Context) error {
 	}
 	_, err := transaction.Client[*ent.Client](c).Message.Query().Count(c.Request().Context())
 	return err
+}
+
+// unnoticed has a statement fail, and goes on as if it had not.
+func unnoticed(_ *run, c echo.Context) error {
+	_, _ = transaction.Client[*ent.Client](c).ExecContext(c.Request().Context(), "INSERT INTO nothing VALUES (1)")
+	return nil
 }
 
 // feature is a way to use the package.
@@ -317,7 +325,7 @@ func (f feature) impossible(o outcome) bool {
 	commits, rollsBack := o.row == "a COMMIT that failed", o.row == "a ROLLBACK that failed"
 	switch f.name {
 	case "None": // has no transaction that could fail
-		return o.faulty > 0 || rollsBack
+		return o.faulty > 0 || commits || rollsBack
 	case "Doom", "Keep false": // never commit
 		return commits
 	case "Keep true", "Keep true with Retry", "Nested": // commit, or roll back by a statement
@@ -350,7 +358,7 @@ func expect(f feature, o outcome, written bool) expectation {
 	if committed {
 		want.report, want.hooks = transaction.Committed, f.commit
 	}
-	if o.fault == commit && o.faulty > 0 && !committed {
+	if want.row.ended == "a COMMIT that failed" || o.fault == commit && o.faulty > 0 && !committed {
 		want.report = transaction.CommitFailed
 	}
 	if o.fault == begin && o.faulty > 0 && !committed && f.late {
