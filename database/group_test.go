@@ -290,6 +290,28 @@ func TestSharedCommitFails(t *testing.T) {
 	})
 }
 
+// TestSoloIsJoinedByNobody has one come, after a group failed, that may share a commit again.
+func TestSoloIsJoinedByNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		driver, w := openGroup(t)
+		w.soloUntil = time.Now().Add(soloTime)
+		solo := store(t, driver, "solo")
+		solo.hasTurn()
+		time.Sleep(2 * soloTime)
+		other := store(t, driver, "other")
+		inQueue(t, w, 1)
+		solo.commit()
+		if err := <-solo.ended; err != nil { // before the other one ends
+			t.Error(err)
+		}
+		other.hasTurn()
+		other.commit()
+		if err := <-other.ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestWhoGivesUpLeavesTheQueue(t *testing.T) {
 	driver, w := openGroup(t)
 	a := store(t, driver, "a")

@@ -9,12 +9,11 @@ import (
 // commit: some statements, VACUUM and some pragmas, cannot run in a transaction.
 func (d *sqliteDriver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	w := d.writer
-	conn, err := w.alone(ctx)
-	if err != nil {
+	if err := w.alone(ctx); err != nil {
 		return nil, err
 	}
-	defer w.leave(conn)
-	result, err := conn.ExecContext(ctx, query, args...)
+	defer w.leave()
+	result, err := w.session.conn.ExecContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -44,35 +43,33 @@ func (d *sqliteDriver) QueryContext(ctx context.Context, query string, args ...a
 	if !refusedToWrite(err) {
 		return nil, err
 	}
-	if conn, err = d.writer.alone(ctx); err != nil {
+	if err := d.writer.alone(ctx); err != nil {
 		return nil, err
 	}
-	rows, err = conn.QueryContext(ctx, query, args...)
-	go d.writer.leave(conn) // waits until the rows are closed
+	rows, err = d.writer.session.conn.QueryContext(ctx, query, args...)
+	go d.writer.leave() // waits until the rows are closed
 	return rows, err
 }
 
-// alone waits for a turn with no group open, and returns the connection.
-func (w *writer) alone(ctx context.Context) (*sql.Conn, error) {
+// alone waits for a turn with no group open.
+func (w *writer) alone(ctx context.Context) error {
 	if _, err := w.enter(ctx, true); err != nil {
-		return nil, err
+		return err
 	}
-	conn, err := w.connect(ctx)
+	err := w.connect(ctx)
 	if err != nil {
 		w.pass()
 	}
-	return conn, err
+	return err
 }
 
-// leave gives the connection back, when the rows that are read from it are closed, and passes the turn on. A script may have
-// left a transaction of its own open: BEGIN, and then an error before its COMMIT.
-func (w *writer) leave(conn *sql.Conn) {
+// leave passes the turn on, when the rows that are read are closed. A script may have left a transaction of its own open: BEGIN,
+// and then an error before its COMMIT.
+func (w *writer) leave() {
 	defer w.pass()
-	_ = conn.Close() // that it is closed already is all that can be said
-	conn, err := w.db.Conn(context.Background())
-	if err != nil {
+	_ = w.disconnect() // that it is closed already is all that can be said
+	if err := w.connect(context.Background()); err != nil {
 		return // the database is closed, or the next one meets the error
 	}
-	_, _ = rollBack(conn) // if it fails, the connection is closed, and the transaction with it
-	_ = conn.Close()
+	_ = w.rollBack() // if it fails, the connection is closed, and the transaction with it
 }

@@ -139,7 +139,7 @@ func (d *sqliteDriver) check(ctx context.Context, path string) error {
 // into the file, and removes it.
 func (d *sqliteDriver) Close() error {
 	d.watch.stop()
-	return errors.Join(d.readers.db.Close(), d.writer.db.Close())
+	return errors.Join(d.writer.close(), d.readers.db.Close(), d.writer.db.Close())
 }
 
 // Dialect tells ent which SQL to write.

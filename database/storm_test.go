@@ -84,7 +84,7 @@ func storm(t *testing.T, clients, transactions int, think func()) {
 	wait(t, "the turn, connections and places given back", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return !w.taken && len(w.queue) == 0 && w.group == nil && w.db.Stats().InUse == 0 &&
+		return !w.taken && len(w.queue) == 0 && w.group == nil &&
 			driver.readers.db.Stats().InUse == 0 && len(driver.readers.places) == cap(driver.readers.places)
 	})
 	if open := len(driver.watch.open); open != 0 {

@@ -42,15 +42,18 @@ func TestClosedRowsAreForgotten(t *testing.T) {
 // ent builder of several statements leaves the first ones behind.
 func TestFailedStatement(t *testing.T) {
 	const conflict, returning = "INSERT INTO note VALUES ('a')", "INSERT INTO note VALUES ('a') RETURNING value"
-	query := func(tx dialect.Tx) {
-		var rows entsql.Rows
-		if err := tx.Query(t.Context(), returning, []any{}, &rows); err != nil {
-			return // the driver runs it at once
-		}
-		for rows.Next() {
-		}
-		if err := rows.Close(); err != nil {
-			t.Log(err)
+	const overflow = "SELECT abs(column1) FROM (VALUES (1), (-9223372036854775807 - 1))" // in its second row
+	query := func(query string) func(dialect.Tx) {
+		return func(tx dialect.Tx) {
+			var rows entsql.Rows
+			if err := tx.Query(t.Context(), query, []any{}, &rows); err != nil {
+				return // the driver has read the first row
+			}
+			for rows.Next() {
+			}
+			if err := rows.Close(); err != nil {
+				t.Log(err)
+			}
 		}
 	}
 	exec := func(statements ...string) func(dialect.Tx) {
@@ -67,7 +70,8 @@ func TestFailedStatement(t *testing.T) {
 	}{
 		{"no failure", exec("SELECT 1"), true},
 		{"a conflict", exec(conflict), false},
-		{"a conflict while rows are read", query, false},
+		{"a conflict of a query", query(returning), false},
+		{"a failure while rows are read", query(overflow), false},
 		{"a mistake", exec("SELEKT 1"), false},
 		{"a savepoint that is kept", exec("SAVEPOINT s", conflict, "RELEASE s"), false},
 		{"a savepoint that is undone", exec("SAVEPOINT s", conflict, "ROLLBACK TO s"), true},
@@ -75,7 +79,11 @@ func TestFailedStatement(t *testing.T) {
 		{"the outer of two savepoints", exec("SAVEPOINT s", "SAVEPOINT r", conflict, "RELEASE r", "ROLLBACK TO s"), true},
 		{"a savepoint that came later", exec(conflict, "SAVEPOINT s", "ROLLBACK TO s"), false},
 		{"a savepoint that ended before", exec("SAVEPOINT s", "RELEASE s", conflict, "ROLLBACK TO s"), false},
-		{"rows that fail in a savepoint", func(tx dialect.Tx) { exec("SAVEPOINT s")(tx); query(tx); exec("ROLLBACK TO s")(tx) }, true},
+		{"rows that fail in a savepoint", func(tx dialect.Tx) {
+			exec("SAVEPOINT s")(tx)
+			query(overflow)(tx)
+			exec("ROLLBACK TO s")(tx)
+		}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			driver, _ := openGroup(t)

@@ -44,13 +44,8 @@ func (w *writer) trim(size int64) {
 		places := w.endReaders()
 		defer w.readers.giveBack(places)
 	}
-	ctx := context.Background()
-	conn, err := w.db.Conn(ctx)
-	if err != nil {
-		return // the database is being closed, which empties the log
-	}
-	defer conn.Close()
 	// If it cannot be done yet, the next commit tries again; any other error is one that the next commit meets as well.
+	ctx, conn := context.Background(), w.session.conn
 	_, _ = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d; PRAGMA wal_checkpoint(TRUNCATE)", trimWait.Milliseconds()))
 	_, _ = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
 }

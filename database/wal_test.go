@@ -73,7 +73,7 @@ func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
 		t.Errorf("the log still has %d bytes", size)
 	}
 	var ms int64
-	if err := w.db.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&ms); err != nil || ms != busyTimeout.Milliseconds() {
+	if err := w.session.conn.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&ms); err != nil || ms != busyTimeout.Milliseconds() {
 		t.Errorf("the writer now waits for %d ms: %v", ms, err)
 	}
 }
