@@ -32,7 +32,7 @@ var errBusy = fmt.Errorf("the database is busy: no turn came within %s (a handle
 	"transaction is open waits for its own end)", maxWait)
 
 // errOnlyReads is the error of a write in a reading transaction.
-var errOnlyReads = errors.New("the transaction only reads: a GET only reads, mark its route with transaction.Write")
+var errOnlyReads = errors.New("the transaction only reads (a GET only reads: mark the route with transaction.Write)")
 
 // IsBusy reports whether err means that the database was in use for too long. Trying again later may help.
 func IsBusy(err error) bool {
