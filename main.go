@@ -1,7 +1,7 @@
 // Command daybook records messages and lists them, in a browser and in a terminal.
 package main
 
-//go:generate go tool templ generate
+//go:generate go tool -modfile=tools.mod templ generate
 
 import (
 	"context"

@@ -1,3 +1,3 @@
 package ent
 
-//go:generate go tool ent generate --feature sql/execquery ./schema
+//go:generate go tool -modfile=../tools.mod ent generate --feature sql/execquery ./schema
