@@ -13,7 +13,7 @@
 //     there yet.
 //   - A transaction begins with its first statement: one that runs none costs nothing.
 //   - A reading transaction sees one snapshot, cannot write, and does not wait for a writer, but for one moment described below.
-//   - After a statement that returned an error, a transaction goes on only from a savepoint, as on PostgreSQL: everything else
+//   - After a statement whose Exec or Query returned an error, a transaction goes on only from a savepoint, as on PostgreSQL: everything else
 //     fails with the first error, Commit included, until the savepoint that the statement ran in is rolled back to. So a failure
 //     of which no notice is taken is never half committed. Package transaction has Savepoint for that.
 //   - No statement begins, ends or releases a transaction or savepoint that is not its own, whatever its text. Without cgo, where

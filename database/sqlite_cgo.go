@@ -15,7 +15,8 @@ var engine driver.Driver = &sqlite3.SQLiteDriver{}
 
 // engineOptions are added to the file's name:
 //   - how many prepared statements each connection keeps. An ent application has a few dozen different ones, and preparing one
-//     costs more than running most of them.
+//     costs more than running most of them. A query whose statement is kept also fails at once rather than when its first row is
+//     read, which is how a transaction learns of it.
 //   - that a connection needs no mutex, which SQLite would lock a dozen times for each row: database/sql lets nobody use one
 //     that is in use.
 const engineOptions = "_stmt_cache_size=100&_mutex=no"

@@ -77,7 +77,8 @@ func (t *tx) run(ctx context.Context, query string, statement func(context.Conte
 	if t.done != nil {
 		return t.done
 	}
-	t.readErrors()
+	t.forgetRows()
+	t.failIfEnded()
 	if t.failed != nil && !undoesSavepoint(query) {
 		return fmt.Errorf("the transaction goes on only from a savepoint (use transaction.Savepoint), because a statement failed: %w", t.failed)
 	}
@@ -125,21 +126,19 @@ func (t *tx) fail(err error) {
 	}
 }
 
-// readErrors notes the errors of SQLite's that statements met while their rows were read: INSERT … RETURNING fails only then.
-// It forgets rows that are closed, since each keeps what was last read from it, and a transaction may read many.
-func (t *tx) readErrors() {
-	t.rows = slices.DeleteFunc(t.rows, func(rows *sql.Rows) bool {
-		if _, err := rows.Columns(); err == nil {
-			return false // still open
-		}
-		if err := rows.Err(); result(err) != 0 {
-			t.fail(t.explain(err))
-		}
-		return true
-	})
+// failIfEnded notes that the transaction has ended by itself, of which the statement need not have said anything.
+func (t *tx) failIfEnded() {
 	if t.conn != nil && t.failed == nil {
 		t.failed = t.role.err()
 	}
+}
+
+// forgetRows forgets rows that are closed: each keeps what was last read from it, and a transaction may read many.
+func (t *tx) forgetRows() {
+	t.rows = slices.DeleteFunc(t.rows, func(rows *sql.Rows) bool {
+		_, err := rows.Columns()
+		return err != nil
+	})
 }
 
 // explain says what a statement's error means in this transaction.
@@ -177,7 +176,7 @@ func (t *tx) Commit() error {
 	if t.done != nil {
 		return t.done
 	}
-	t.closeRows()
+	t.failIfEnded()
 	if t.failed == nil {
 		return t.end(t.role.commit)
 	}
@@ -195,16 +194,14 @@ func (t *tx) Rollback() error {
 	if t.done != nil {
 		return t.done
 	}
-	t.closeRows()
 	return t.end(t.role.rollback)
 }
 
-// closeRows closes the rows that the application has not closed, and notes the errors of all.
+// closeRows closes the rows that the application has not closed. That says again what reading them said already.
 func (t *tx) closeRows() {
 	for _, rows := range t.rows {
-		_ = rows.Close() // says again what reading them said already
+		_ = rows.Close()
 	}
-	t.readErrors()
 }
 
 // end ends the transaction, and gives the connection back or on.
