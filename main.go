@@ -173,11 +173,14 @@ func listen(address string, open bool) (net.Listener, error) {
 	return listener, err
 }
 
-// listenUnix listens on a socket, in place of one that a process left behind that is no more.
+// listenUnix listens on a socket, in place of one that a process left behind that has ended.
 func listenUnix(path string) (net.Listener, error) {
 	listener, err := net.Listen("unix", path)
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return listener, err
+	}
+	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSocket {
+		return nil, errors.Join(fmt.Errorf("%s is a file and no socket: choose another path with --listen", path), err)
 	}
 	conn, err := net.Dial("unix", path)
 	if err == nil {

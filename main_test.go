@@ -280,6 +280,13 @@ func TestRefusedStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	makeBook(t, filepath.Join(folder, "newer.db"), schema.Version+1)
+	photos, err := database.Open(t.Context(), filepath.Join(folder, "photos.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(photos.Exec(t.Context(), "CREATE TABLE photo (id)", []any{}, nil), photos.Close()); err != nil {
+		t.Fatal(err)
+	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -295,6 +302,8 @@ func TestRefusedStart(t *testing.T) {
 		{"all addresses", []string{"--listen=0.0.0.0:0"}, 1, "not listening on 0.0.0.0:0, where other machines could record: add --open"},
 		{"all addresses, unsaid", []string{"DAYBOOK_LISTEN=:0"}, 1, "not listening on :0"},
 		{"no address", []string{"--listen=here"}, 1, `cannot listen on "here": give host:port`},
+		{"a file for a socket", []string{"--listen=unix:letter.txt"}, 1, "letter.txt is a file and no socket"},
+		{"another program's database", []string{"--database=photos.db"}, 1, "photos.db: the database belongs to another program"},
 		{"no folder", []string{"--database=none/a.db"}, 1, filepath.Join(folder, "none") + " does not exist"},
 		{"not a database", []string{"--database=letter.txt"}, 1, "letter.txt is not a SQLite database"},
 		{"a newer database", []string{"--database=newer.db"}, 1, "newer.db: the database was written by a newer version"},
