@@ -45,19 +45,19 @@ type writer struct {
 
 	mu        sync.Mutex
 	taken     bool      // somebody has the turn
-	queue     []waiter  // who waits for it, in order of arrival
-	soloUntil time.Time // who comes before that commits alone
+	queue     []waiter  // waiting for it, in order of arrival
+	soloUntil time.Time // transactions that come before that commit alone
 
 	closed bool
 
-	// Only who has the turn may use these.
+	// Only the holder of the turn may use these.
 	session *session // nil until it is needed
 	group   *group   // the open transaction
 	file    *file
 	log     wal
 }
 
-// waiter is one that waits for its turn.
+// waiter is a transaction, or a statement, that waits for its turn.
 type waiter struct {
 	turn chan struct{} // closed when it has come
 	solo bool          // it shares no commit
@@ -78,8 +78,8 @@ func (g *group) full() bool {
 	return g.solo || g.size >= maxGroup || time.Since(g.begun) >= maxGroupAge
 }
 
-// enter waits for the turn, no longer than ctx and maxWait allow. Who is solo has it when no group is open, and is so, too,
-// for a while after a group failed.
+// enter waits for the turn, no longer than ctx and maxWait allow. A solo transaction gets it when no group is open. For a while
+// after a group failed, all are solo.
 func (w *writer) enter(ctx context.Context, solo bool) (bool, error) {
 	w.mu.Lock()
 	solo = solo || time.Now().Before(w.soloUntil)
@@ -124,7 +124,7 @@ func (w *writer) pass() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.group != nil && len(w.queue) == 0 {
-		// Let run what can run: somebody else may be just about to join, and who is alone waits for nobody.
+		// Let run what can run: another transaction may be just about to join. One that is alone loses nothing by that.
 		w.mu.Unlock()
 		runtime.Gosched()
 		w.mu.Lock()
@@ -276,7 +276,7 @@ func (m *member) wait() error {
 	return m.group.err
 }
 
-// blocksOthers reports whether somebody waits for who has the turn: for the turn, or for the commit.
+// blocksOthers reports whether others wait for the holder of the turn: for the turn, or for the commit.
 func (m *member) blocksOthers() bool {
 	w := m.writer
 	w.mu.Lock()

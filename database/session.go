@@ -37,7 +37,7 @@ func (s *session) close() error {
 	return errors.Join(append(errs, s.conn.Close())...)
 }
 
-// connect opens the session of who has the turn, if it is not open.
+// connect opens the session for the holder of the turn, if it is not open.
 func (w *writer) connect(ctx context.Context) error {
 	if w.file.lost != nil {
 		return w.file.lost
@@ -71,7 +71,7 @@ func (w *writer) rollBack() error {
 	return nil
 }
 
-// close closes the session: now, or when whoever has the turn has passed it on and nobody else waits.
+// close closes the session: at once, or when the last holder of the turn has given it back.
 func (w *writer) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
