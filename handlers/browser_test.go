@@ -281,7 +281,7 @@ func TestBrowserShowsMarkupAndDoesNotRunIt(t *testing.T) {
 	}
 }
 
-func TestBrowserAsksBeforeItRecordsALink(t *testing.T) {
+func TestBrowserAsksBeforeItRecordsAnAddress(t *testing.T) {
 	b, tab := open(t), launch(t)
 	tab.do(
 		chromedp.Navigate(serveElsewhere(t, fmt.Sprintf(`<a href="%s/record?msg=linked">a link</a>`, b.url))),
@@ -292,9 +292,9 @@ func TestBrowserAsksBeforeItRecordsALink(t *testing.T) {
 		t.Errorf("the form holds %q, the book %q", value, got)
 	}
 	tab.do(chromedp.Click(button), chromedp.WaitVisible(first))
-	tab.do(chromedp.Navigate(b.url+"/record?msg=typed"), chromedp.WaitVisible(first))
-	if got := strings.Join(b.values(), " "); got != "linked typed" {
-		t.Errorf("the book holds %q", got)
+	tab.do(chromedp.Navigate(b.url+"/record?msg=typed"), chromedp.WaitVisible(area))
+	if value, got := get(tab, chromedp.Value(area)), strings.Join(b.values(), " "); value != "typed" || got != "linked" {
+		t.Errorf("the form holds %q, the book %q", value, got)
 	}
 }
 

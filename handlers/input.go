@@ -168,7 +168,11 @@ func lineBreaks(value string) string {
 	return strings.ReplaceAll(value, "\r\n", "\n")
 }
 
-// withoutFinalNewline drops the newline that an editor or echo leaves at the end of a body.
+// withoutFinalNewline drops the newline, LF or CRLF, that an editor or echo leaves at the end of a body.
 func withoutFinalNewline(body string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(body, "\n"), "\r")
+	line, found := strings.CutSuffix(body, "\n")
+	if !found {
+		return body
+	}
+	return strings.TrimSuffix(line, "\r")
 }

@@ -48,6 +48,8 @@ func TestMessage(t *testing.T) {
 		{"plain text", plain, "", "msg=a&b", "msg=a&b"},
 		{"plain text less one final newline", plain, "", "a\n\n", "a\n"},
 		{"plain text with carriage returns inside", plain, "", "a\r\nb\r\n", "a\r\nb"},
+		{"plain text with a final carriage return", plain, "", "a\r", "a\r"},
+		{"plain text that ends in LF and CR", plain, "", "a\n\r", "a\n\r"},
 		{"no content type", "", "", "hello", "hello"},
 		{"a content type that is none", "/;", "", "hello", "hello"},
 		{"an unknown type", "image/svg+xml", "", "<svg/>", "<svg/>"},

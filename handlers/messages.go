@@ -108,15 +108,15 @@ func (b book) record(c echo.Context) error {
 	return b.keep(c, sent)
 }
 
-// recordByAddress records the message that the address holds, as the recipe has it, if it is certainly meant.
-// Otherwise it shows the form, filled in.
+// recordByAddress records the message that the address holds, as the recipe has it, for a command-line client. Others get the
+// form, filled in.
 func (b book) recordByAddress(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	sent, found, err := fromFields(c.Request().URL.RawQuery)
 	if err != nil {
 		return err
 	}
-	if found && certainlyMeant(c.Request()) {
+	if found && c.Request().Method == http.MethodGet && !fromBrowser(c.Request()) {
 		if sent, err = sent.withKeyOf(c.Request()); err != nil {
 			return err
 		}
