@@ -1,6 +1,7 @@
 package handlers_test
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"io"
@@ -129,6 +130,28 @@ func TestBadInput(t *testing.T) {
 
 func quoted(sentence string) string {
 	return `"` + strings.ReplaceAll(sentence, `"`, `\"`) + `"`
+}
+
+// TestBodyThatBreaksOff begins well. The connection stays open, so that nothing else says that the message is not whole.
+func TestBodyThatBreaksOff(t *testing.T) {
+	b := open(t)
+	conn, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST /record HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nno length\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusBadRequest {
+		t.Errorf("answered %d", response.StatusCode)
+	}
+	if got := b.values(); len(got) != 0 {
+		t.Errorf("the book holds %q", got)
+	}
 }
 
 // TestHugeInput sends what could exhaust the server, and watches its memory.
