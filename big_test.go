@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -12,6 +13,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 
 	"daybook/database"
 	"daybook/ent/schema"
@@ -34,20 +39,71 @@ func bigBook(t *testing.T, folder string) (messages int) {
 	defer driver.Close()
 	if err := driver.Exec(t.Context(), `
 		WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)
-		INSERT INTO messages (value, recorded_at)
-		SELECT
+		INSERT INTO messages (value, folded, recorded_at)
+		SELECT value, lower(value), recorded_at FROM (SELECT -- which folds these
 			CASE n WHEN 1 THEN 'The book begins with a zebra' ELSE CASE n % 10
 			WHEN 0 THEN 'Die Tür zum Hof stand offen, zum ' || n || '. Mal; ich habe sie geschlossen'
 			WHEN 1 THEN 'backup: ' || n * 7919 % 86400 || ' files copied' || char(10) || 'backup: nothing skipped, nothing failed'
 			WHEN 2 THEN 'Anna said "tomorrow", and left the list of ' || n || ' parts in D:\lists\new'
 			WHEN 3 THEN '門がまた開いていたので閉めました。鍵は事務所にあります: ' || n
 			ELSE 'The gate was open again when I came, and I closed it behind me: time ' || n
-			END END,
-			strftime('%Y-%m-%d %H:%M:%f000+00:00', 1700000000 + 20 * n, 'unixepoch')
-		FROM number`, []any{messages}, nil); err != nil {
+			END END AS value,
+			strftime('%Y-%m-%d %H:%M:%f000+00:00', 1700000000 + 20 * n, 'unixepoch') AS recorded_at
+		FROM number)`, []any{messages}, nil); err != nil {
 		t.Fatal(err)
 	}
 	return messages
+}
+
+// TestStopWhileMessagesAreFolded stops the first start on a book whose messages were recorded by an older version.
+func TestStopWhileMessagesAreFolded(t *testing.T) {
+	const messages = 100_000
+	folder := t.TempDir()
+	path := filepath.Join(folder, "daybook.db")
+	makeBook(t, path, schema.Version)
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer driver.Close()
+	if err := driver.Exec(t.Context(), `
+		WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < ?)
+		INSERT INTO messages (value, recorded_at) SELECT 'Message ' || n, '2026-11-19 07:05:09.000001+00:00' FROM number`,
+		[]any{messages}, nil); err != nil {
+		t.Fatal(err)
+	}
+	var output bytes.Buffer
+	command := daybook(t, folder, "--listen=127.0.0.1:0")
+	command.Stderr = &output
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for limit := time.Now().Add(time.Minute); !folded(t, driver, 1); {
+		if time.Now().After(limit) {
+			t.Fatal("no message is folded")
+		}
+	}
+	if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Wait(); err != nil || folded(t, driver, messages) {
+		t.Errorf("it ended with %v; the newest message is folded: %v; it said\n%s", err, folded(t, driver, messages), &output)
+	}
+}
+
+// folded reports whether the message is folded.
+func folded(t *testing.T, driver dialect.Driver, id int) bool {
+	t.Helper()
+	var rows entsql.Rows
+	if err := driver.Query(t.Context(), "SELECT folded IS NOT NULL FROM messages WHERE id = ?", []any{id}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	is, err := entsql.ScanBool(rows)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return is
 }
 
 // TestBigBook has a server of a book that is larger than the memory that it may take.

@@ -103,6 +103,9 @@ func (serve) Run(line *commandLine) (err error) {
 
 	log := line.logger()
 	client, err := line.openDatabase(ctx, log)
+	if errors.Is(err, context.Canceled) {
+		return nil // told to stop during the upgrade, which the next start continues
+	}
 	if err != nil {
 		return err
 	}
@@ -132,7 +135,7 @@ func (l *commandLine) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, options))
 }
 
-// openDatabase returns a client of the database, whose tables exist, and whose messages are indexed.
+// openDatabase returns a client of the database, whose tables and messages are those of this version.
 func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (*ent.Client, error) {
 	driver, err := database.Open(ctx, l.Database)
 	if err != nil {
@@ -140,7 +143,7 @@ func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (*ent.
 	}
 	err = database.Migrate(ctx, driver, schema.Version, migrate.Tables...)
 	if err == nil {
-		err = handlers.Index(ctx, ent.NewClient(ent.Driver(driver)))
+		err = handlers.Upgrade(ctx, ent.NewClient(ent.Driver(driver)), log)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", l.Database, err), driver.Close())

@@ -12,7 +12,6 @@ import (
 	"daybook/ent/migrate"
 
 	"daybook/ent/message"
-	"daybook/ent/slice"
 
 	"entgo.io/ent"
 	"entgo.io/ent/dialect"
@@ -28,8 +27,6 @@ type Client struct {
 	Schema *migrate.Schema
 	// Message is the client for interacting with the Message builders.
 	Message *MessageClient
-	// Slice is the client for interacting with the Slice builders.
-	Slice *SliceClient
 }
 
 // NewClient creates a new client configured with the given options.
@@ -42,7 +39,6 @@ func NewClient(opts ...Option) *Client {
 func (c *Client) init() {
 	c.Schema = migrate.NewSchema(c.driver)
 	c.Message = NewMessageClient(c.config)
-	c.Slice = NewSliceClient(c.config)
 }
 
 type (
@@ -136,7 +132,6 @@ func (c *Client) Tx(ctx context.Context) (*Tx, error) {
 		ctx:     ctx,
 		config:  cfg,
 		Message: NewMessageClient(cfg),
-		Slice:   NewSliceClient(cfg),
 	}, nil
 }
 
@@ -157,7 +152,6 @@ func (c *Client) BeginTx(ctx context.Context, opts *sql.TxOptions) (*Tx, error) 
 		ctx:     ctx,
 		config:  cfg,
 		Message: NewMessageClient(cfg),
-		Slice:   NewSliceClient(cfg),
 	}, nil
 }
 
@@ -187,14 +181,12 @@ func (c *Client) Close() error {
 // In order to add hooks to a specific client, call: `client.Node.Use(...)`.
 func (c *Client) Use(hooks ...Hook) {
 	c.Message.Use(hooks...)
-	c.Slice.Use(hooks...)
 }
 
 // Intercept adds the query interceptors to all the entity clients.
 // In order to add interceptors to a specific client, call: `client.Node.Intercept(...)`.
 func (c *Client) Intercept(interceptors ...Interceptor) {
 	c.Message.Intercept(interceptors...)
-	c.Slice.Intercept(interceptors...)
 }
 
 // Mutate implements the ent.Mutator interface.
@@ -202,8 +194,6 @@ func (c *Client) Mutate(ctx context.Context, m Mutation) (Value, error) {
 	switch m := m.(type) {
 	case *MessageMutation:
 		return c.Message.mutate(ctx, m)
-	case *SliceMutation:
-		return c.Slice.mutate(ctx, m)
 	default:
 		return nil, fmt.Errorf("ent: unknown mutation type %T", m)
 	}
@@ -319,7 +309,8 @@ func (c *MessageClient) GetX(ctx context.Context, id int) *Message {
 
 // Hooks returns the client hooks.
 func (c *MessageClient) Hooks() []Hook {
-	return c.hooks.Message
+	hooks := c.hooks.Message
+	return append(hooks[:len(hooks):len(hooks)], message.Hooks[:]...)
 }
 
 // Interceptors returns the client interceptors.
@@ -342,146 +333,13 @@ func (c *MessageClient) mutate(ctx context.Context, m *MessageMutation) (Value, 
 	}
 }
 
-// SliceClient is a client for the Slice schema.
-type SliceClient struct {
-	config
-}
-
-// NewSliceClient returns a client for the Slice from the given config.
-func NewSliceClient(c config) *SliceClient {
-	return &SliceClient{config: c}
-}
-
-// Use adds a list of mutation hooks to the hooks stack.
-// A call to `Use(f, g, h)` equals to `slice.Hooks(f(g(h())))`.
-func (c *SliceClient) Use(hooks ...Hook) {
-	c.hooks.Slice = append(c.hooks.Slice, hooks...)
-}
-
-// Intercept adds a list of query interceptors to the interceptors stack.
-// A call to `Intercept(f, g, h)` equals to `slice.Intercept(f(g(h())))`.
-func (c *SliceClient) Intercept(interceptors ...Interceptor) {
-	c.inters.Slice = append(c.inters.Slice, interceptors...)
-}
-
-// Create returns a builder for creating a Slice entity.
-func (c *SliceClient) Create() *SliceCreate {
-	mutation := newSliceMutation(c.config, OpCreate)
-	return &SliceCreate{config: c.config, hooks: c.Hooks(), mutation: mutation}
-}
-
-// CreateBulk returns a builder for creating a bulk of Slice entities.
-func (c *SliceClient) CreateBulk(builders ...*SliceCreate) *SliceCreateBulk {
-	return &SliceCreateBulk{config: c.config, builders: builders}
-}
-
-// MapCreateBulk creates a bulk creation builder from the given slice. For each item in the slice, the function creates
-// a builder and applies setFunc on it.
-func (c *SliceClient) MapCreateBulk(slice any, setFunc func(*SliceCreate, int)) *SliceCreateBulk {
-	rv := reflect.ValueOf(slice)
-	if rv.Kind() != reflect.Slice {
-		return &SliceCreateBulk{err: fmt.Errorf("calling to SliceClient.MapCreateBulk with wrong type %T, need slice", slice)}
-	}
-	builders := make([]*SliceCreate, rv.Len())
-	for i := 0; i < rv.Len(); i++ {
-		builders[i] = c.Create()
-		setFunc(builders[i], i)
-	}
-	return &SliceCreateBulk{config: c.config, builders: builders}
-}
-
-// Update returns an update builder for Slice.
-func (c *SliceClient) Update() *SliceUpdate {
-	mutation := newSliceMutation(c.config, OpUpdate)
-	return &SliceUpdate{config: c.config, hooks: c.Hooks(), mutation: mutation}
-}
-
-// UpdateOne returns an update builder for the given entity.
-func (c *SliceClient) UpdateOne(_m *Slice) *SliceUpdateOne {
-	mutation := newSliceMutation(c.config, OpUpdateOne, withSlice(_m))
-	return &SliceUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
-}
-
-// UpdateOneID returns an update builder for the given id.
-func (c *SliceClient) UpdateOneID(id int) *SliceUpdateOne {
-	mutation := newSliceMutation(c.config, OpUpdateOne, withSliceID(id))
-	return &SliceUpdateOne{config: c.config, hooks: c.Hooks(), mutation: mutation}
-}
-
-// Delete returns a delete builder for Slice.
-func (c *SliceClient) Delete() *SliceDelete {
-	mutation := newSliceMutation(c.config, OpDelete)
-	return &SliceDelete{config: c.config, hooks: c.Hooks(), mutation: mutation}
-}
-
-// DeleteOne returns a builder for deleting the given entity.
-func (c *SliceClient) DeleteOne(_m *Slice) *SliceDeleteOne {
-	return c.DeleteOneID(_m.ID)
-}
-
-// DeleteOneID returns a builder for deleting the given entity by its id.
-func (c *SliceClient) DeleteOneID(id int) *SliceDeleteOne {
-	builder := c.Delete().Where(slice.ID(id))
-	builder.mutation.id = &id
-	builder.mutation.op = OpDeleteOne
-	return &SliceDeleteOne{builder}
-}
-
-// Query returns a query builder for Slice.
-func (c *SliceClient) Query() *SliceQuery {
-	return &SliceQuery{
-		config: c.config,
-		ctx:    &QueryContext{Type: TypeSlice},
-		inters: c.Interceptors(),
-	}
-}
-
-// Get returns a Slice entity by its id.
-func (c *SliceClient) Get(ctx context.Context, id int) (*Slice, error) {
-	return c.Query().Where(slice.ID(id)).Only(ctx)
-}
-
-// GetX is like Get, but panics if an error occurs.
-func (c *SliceClient) GetX(ctx context.Context, id int) *Slice {
-	obj, err := c.Get(ctx, id)
-	if err != nil {
-		panic(err)
-	}
-	return obj
-}
-
-// Hooks returns the client hooks.
-func (c *SliceClient) Hooks() []Hook {
-	return c.hooks.Slice
-}
-
-// Interceptors returns the client interceptors.
-func (c *SliceClient) Interceptors() []Interceptor {
-	return c.inters.Slice
-}
-
-func (c *SliceClient) mutate(ctx context.Context, m *SliceMutation) (Value, error) {
-	switch m.Op() {
-	case OpCreate:
-		return (&SliceCreate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
-	case OpUpdate:
-		return (&SliceUpdate{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
-	case OpUpdateOne:
-		return (&SliceUpdateOne{config: c.config, hooks: c.Hooks(), mutation: m}).Save(ctx)
-	case OpDelete, OpDeleteOne:
-		return (&SliceDelete{config: c.config, hooks: c.Hooks(), mutation: m}).Exec(ctx)
-	default:
-		return nil, fmt.Errorf("ent: unknown Slice mutation op: %q", m.Op())
-	}
-}
-
 // hooks and interceptors per client, for fast access.
 type (
 	hooks struct {
-		Message, Slice []ent.Hook
+		Message []ent.Hook
 	}
 	inters struct {
-		Message, Slice []ent.Interceptor
+		Message []ent.Interceptor
 	}
 )
 

@@ -5,7 +5,6 @@ package ent
 import (
 	"context"
 	"daybook/ent/message"
-	"daybook/ent/slice"
 	"errors"
 	"fmt"
 	"reflect"
@@ -75,7 +74,6 @@ func checkColumn(t, c string) error {
 	initCheck.Do(func() {
 		columnCheck = sql.NewColumnCheck(map[string]func(string) bool{
 			message.Table: message.ValidColumn,
-			slice.Table:   slice.ValidColumn,
 		})
 	})
 	return columnCheck(t, c)

@@ -23,7 +23,9 @@ type Message struct {
 	RecordedAt time.Time `json:"recorded_at,omitempty"`
 	// IdempotencyKey holds the value of the "idempotency_key" field.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
-	selectValues   sql.SelectValues
+	// Folded holds the value of the "folded" field.
+	Folded       string `json:"-"`
+	selectValues sql.SelectValues
 }
 
 // scanValues returns the types for scanning values from sql.Rows.
@@ -33,7 +35,7 @@ func (*Message) scanValues(columns []string) ([]any, error) {
 		switch columns[i] {
 		case message.FieldID:
 			values[i] = new(sql.NullInt64)
-		case message.FieldValue, message.FieldIdempotencyKey:
+		case message.FieldValue, message.FieldIdempotencyKey, message.FieldFolded:
 			values[i] = new(sql.NullString)
 		case message.FieldRecordedAt:
 			values[i] = new(sql.NullTime)
@@ -75,6 +77,12 @@ func (_m *Message) assignValues(columns []string, values []any) error {
 				return fmt.Errorf("unexpected type %T for field idempotency_key", values[i])
 			} else if value.Valid {
 				_m.IdempotencyKey = value.String
+			}
+		case message.FieldFolded:
+			if value, ok := values[i].(*sql.NullString); !ok {
+				return fmt.Errorf("unexpected type %T for field folded", values[i])
+			} else if value.Valid {
+				_m.Folded = value.String
 			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
@@ -120,6 +128,8 @@ func (_m *Message) String() string {
 	builder.WriteString(", ")
 	builder.WriteString("idempotency_key=")
 	builder.WriteString(_m.IdempotencyKey)
+	builder.WriteString(", ")
+	builder.WriteString("folded=<sensitive>")
 	builder.WriteByte(')')
 	return builder.String()
 }

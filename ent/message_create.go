@@ -54,6 +54,20 @@ func (_c *MessageCreate) SetNillableIdempotencyKey(v *string) *MessageCreate {
 	return _c
 }
 
+// SetFolded sets the "folded" field.
+func (_c *MessageCreate) SetFolded(v string) *MessageCreate {
+	_c.mutation.SetFolded(v)
+	return _c
+}
+
+// SetNillableFolded sets the "folded" field if the given value is not nil.
+func (_c *MessageCreate) SetNillableFolded(v *string) *MessageCreate {
+	if v != nil {
+		_c.SetFolded(*v)
+	}
+	return _c
+}
+
 // Mutation returns the MessageMutation object of the builder.
 func (_c *MessageCreate) Mutation() *MessageMutation {
 	return _c.mutation
@@ -61,7 +75,9 @@ func (_c *MessageCreate) Mutation() *MessageMutation {
 
 // Save creates the Message in the database.
 func (_c *MessageCreate) Save(ctx context.Context) (*Message, error) {
-	_c.defaults()
+	if err := _c.defaults(); err != nil {
+		return nil, err
+	}
 	return withHooks(ctx, _c.sqlSave, _c.mutation, _c.hooks)
 }
 
@@ -88,11 +104,15 @@ func (_c *MessageCreate) ExecX(ctx context.Context) {
 }
 
 // defaults sets the default values of the builder before save.
-func (_c *MessageCreate) defaults() {
+func (_c *MessageCreate) defaults() error {
 	if _, ok := _c.mutation.RecordedAt(); !ok {
+		if message.DefaultRecordedAt == nil {
+			return fmt.Errorf("ent: uninitialized message.DefaultRecordedAt (forgotten import ent/runtime?)")
+		}
 		v := message.DefaultRecordedAt()
 		_c.mutation.SetRecordedAt(v)
 	}
+	return nil
 }
 
 // check runs all checks and user-defined validators on the builder.
@@ -145,6 +165,10 @@ func (_c *MessageCreate) createSpec() (*Message, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.IdempotencyKey(); ok {
 		_spec.SetField(message.FieldIdempotencyKey, field.TypeString, value)
 		_node.IdempotencyKey = value
+	}
+	if value, ok := _c.mutation.Folded(); ok {
+		_spec.SetField(message.FieldFolded, field.TypeString, value)
+		_node.Folded = value
 	}
 	return _node, _spec
 }

@@ -27,6 +27,26 @@ func (_u *MessageUpdate) Where(ps ...predicate.Message) *MessageUpdate {
 	return _u
 }
 
+// SetFolded sets the "folded" field.
+func (_u *MessageUpdate) SetFolded(v string) *MessageUpdate {
+	_u.mutation.SetFolded(v)
+	return _u
+}
+
+// SetNillableFolded sets the "folded" field if the given value is not nil.
+func (_u *MessageUpdate) SetNillableFolded(v *string) *MessageUpdate {
+	if v != nil {
+		_u.SetFolded(*v)
+	}
+	return _u
+}
+
+// ClearFolded clears the value of the "folded" field.
+func (_u *MessageUpdate) ClearFolded() *MessageUpdate {
+	_u.mutation.ClearFolded()
+	return _u
+}
+
 // Mutation returns the MessageMutation object of the builder.
 func (_u *MessageUpdate) Mutation() *MessageMutation {
 	return _u.mutation
@@ -71,6 +91,12 @@ func (_u *MessageUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if _u.mutation.IdempotencyKeyCleared() {
 		_spec.ClearField(message.FieldIdempotencyKey, field.TypeString)
 	}
+	if value, ok := _u.mutation.Folded(); ok {
+		_spec.SetField(message.FieldFolded, field.TypeString, value)
+	}
+	if _u.mutation.FoldedCleared() {
+		_spec.ClearField(message.FieldFolded, field.TypeString)
+	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{message.Label}
@@ -89,6 +115,26 @@ type MessageUpdateOne struct {
 	fields   []string
 	hooks    []Hook
 	mutation *MessageMutation
+}
+
+// SetFolded sets the "folded" field.
+func (_u *MessageUpdateOne) SetFolded(v string) *MessageUpdateOne {
+	_u.mutation.SetFolded(v)
+	return _u
+}
+
+// SetNillableFolded sets the "folded" field if the given value is not nil.
+func (_u *MessageUpdateOne) SetNillableFolded(v *string) *MessageUpdateOne {
+	if v != nil {
+		_u.SetFolded(*v)
+	}
+	return _u
+}
+
+// ClearFolded clears the value of the "folded" field.
+func (_u *MessageUpdateOne) ClearFolded() *MessageUpdateOne {
+	_u.mutation.ClearFolded()
+	return _u
 }
 
 // Mutation returns the MessageMutation object of the builder.
@@ -164,6 +210,12 @@ func (_u *MessageUpdateOne) sqlSave(ctx context.Context) (_node *Message, err er
 	}
 	if _u.mutation.IdempotencyKeyCleared() {
 		_spec.ClearField(message.FieldIdempotencyKey, field.TypeString)
+	}
+	if value, ok := _u.mutation.Folded(); ok {
+		_spec.SetField(message.FieldFolded, field.TypeString, value)
+	}
+	if _u.mutation.FoldedCleared() {
+		_spec.ClearField(message.FieldFolded, field.TypeString)
 	}
 	_node = &Message{config: _u.config}
 	_spec.Assign = _node.assignValues

@@ -6,7 +6,6 @@ import (
 	"context"
 	"daybook/ent/message"
 	"daybook/ent/predicate"
-	"daybook/ent/slice"
 	"errors"
 	"fmt"
 	"sync"
@@ -26,7 +25,6 @@ const (
 
 	// Node types.
 	TypeMessage = "Message"
-	TypeSlice   = "Slice"
 )
 
 // MessageMutation represents an operation that mutates the Message nodes in the graph.
@@ -38,6 +36,7 @@ type MessageMutation struct {
 	value           *string
 	recorded_at     *time.Time
 	idempotency_key *string
+	folded          *string
 	clearedFields   map[string]struct{}
 	done            bool
 	oldValue        func(context.Context) (*Message, error)
@@ -263,6 +262,55 @@ func (m *MessageMutation) ResetIdempotencyKey() {
 	delete(m.clearedFields, message.FieldIdempotencyKey)
 }
 
+// SetFolded sets the "folded" field.
+func (m *MessageMutation) SetFolded(s string) {
+	m.folded = &s
+}
+
+// Folded returns the value of the "folded" field in the mutation.
+func (m *MessageMutation) Folded() (r string, exists bool) {
+	v := m.folded
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldFolded returns the old "folded" field's value of the Message entity.
+// If the Message object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *MessageMutation) OldFolded(ctx context.Context) (v string, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldFolded is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldFolded requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldFolded: %w", err)
+	}
+	return oldValue.Folded, nil
+}
+
+// ClearFolded clears the value of the "folded" field.
+func (m *MessageMutation) ClearFolded() {
+	m.folded = nil
+	m.clearedFields[message.FieldFolded] = struct{}{}
+}
+
+// FoldedCleared returns if the "folded" field was cleared in this mutation.
+func (m *MessageMutation) FoldedCleared() bool {
+	_, ok := m.clearedFields[message.FieldFolded]
+	return ok
+}
+
+// ResetFolded resets all changes to the "folded" field.
+func (m *MessageMutation) ResetFolded() {
+	m.folded = nil
+	delete(m.clearedFields, message.FieldFolded)
+}
+
 // Where appends a list predicates to the MessageMutation builder.
 func (m *MessageMutation) Where(ps ...predicate.Message) {
 	m.predicates = append(m.predicates, ps...)
@@ -297,7 +345,7 @@ func (m *MessageMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *MessageMutation) Fields() []string {
-	fields := make([]string, 0, 3)
+	fields := make([]string, 0, 4)
 	if m.value != nil {
 		fields = append(fields, message.FieldValue)
 	}
@@ -306,6 +354,9 @@ func (m *MessageMutation) Fields() []string {
 	}
 	if m.idempotency_key != nil {
 		fields = append(fields, message.FieldIdempotencyKey)
+	}
+	if m.folded != nil {
+		fields = append(fields, message.FieldFolded)
 	}
 	return fields
 }
@@ -321,6 +372,8 @@ func (m *MessageMutation) Field(name string) (ent.Value, bool) {
 		return m.RecordedAt()
 	case message.FieldIdempotencyKey:
 		return m.IdempotencyKey()
+	case message.FieldFolded:
+		return m.Folded()
 	}
 	return nil, false
 }
@@ -336,6 +389,8 @@ func (m *MessageMutation) OldField(ctx context.Context, name string) (ent.Value,
 		return m.OldRecordedAt(ctx)
 	case message.FieldIdempotencyKey:
 		return m.OldIdempotencyKey(ctx)
+	case message.FieldFolded:
+		return m.OldFolded(ctx)
 	}
 	return nil, fmt.Errorf("unknown Message field %s", name)
 }
@@ -365,6 +420,13 @@ func (m *MessageMutation) SetField(name string, value ent.Value) error {
 			return fmt.Errorf("unexpected type %T for field %s", value, name)
 		}
 		m.SetIdempotencyKey(v)
+		return nil
+	case message.FieldFolded:
+		v, ok := value.(string)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetFolded(v)
 		return nil
 	}
 	return fmt.Errorf("unknown Message field %s", name)
@@ -399,6 +461,9 @@ func (m *MessageMutation) ClearedFields() []string {
 	if m.FieldCleared(message.FieldIdempotencyKey) {
 		fields = append(fields, message.FieldIdempotencyKey)
 	}
+	if m.FieldCleared(message.FieldFolded) {
+		fields = append(fields, message.FieldFolded)
+	}
 	return fields
 }
 
@@ -416,6 +481,9 @@ func (m *MessageMutation) ClearField(name string) error {
 	case message.FieldIdempotencyKey:
 		m.ClearIdempotencyKey()
 		return nil
+	case message.FieldFolded:
+		m.ClearFolded()
+		return nil
 	}
 	return fmt.Errorf("unknown Message nullable field %s", name)
 }
@@ -432,6 +500,9 @@ func (m *MessageMutation) ResetField(name string) error {
 		return nil
 	case message.FieldIdempotencyKey:
 		m.ResetIdempotencyKey()
+		return nil
+	case message.FieldFolded:
+		m.ResetFolded()
 		return nil
 	}
 	return fmt.Errorf("unknown Message field %s", name)
@@ -483,336 +554,4 @@ func (m *MessageMutation) ClearEdge(name string) error {
 // It returns an error if the edge is not defined in the schema.
 func (m *MessageMutation) ResetEdge(name string) error {
 	return fmt.Errorf("unknown Message edge %s", name)
-}
-
-// SliceMutation represents an operation that mutates the Slice nodes in the graph.
-type SliceMutation struct {
-	config
-	op            Op
-	typ           string
-	id            *int
-	bits          *[]byte
-	clearedFields map[string]struct{}
-	done          bool
-	oldValue      func(context.Context) (*Slice, error)
-	predicates    []predicate.Slice
-}
-
-var _ ent.Mutation = (*SliceMutation)(nil)
-
-// sliceOption allows management of the mutation configuration using functional options.
-type sliceOption func(*SliceMutation)
-
-// newSliceMutation creates new mutation for the Slice entity.
-func newSliceMutation(c config, op Op, opts ...sliceOption) *SliceMutation {
-	m := &SliceMutation{
-		config:        c,
-		op:            op,
-		typ:           TypeSlice,
-		clearedFields: make(map[string]struct{}),
-	}
-	for _, opt := range opts {
-		opt(m)
-	}
-	return m
-}
-
-// withSliceID sets the ID field of the mutation.
-func withSliceID(id int) sliceOption {
-	return func(m *SliceMutation) {
-		var (
-			err   error
-			once  sync.Once
-			value *Slice
-		)
-		m.oldValue = func(ctx context.Context) (*Slice, error) {
-			once.Do(func() {
-				if m.done {
-					err = errors.New("querying old values post mutation is not allowed")
-				} else {
-					value, err = m.Client().Slice.Get(ctx, id)
-				}
-			})
-			return value, err
-		}
-		m.id = &id
-	}
-}
-
-// withSlice sets the old Slice of the mutation.
-func withSlice(node *Slice) sliceOption {
-	return func(m *SliceMutation) {
-		m.oldValue = func(context.Context) (*Slice, error) {
-			return node, nil
-		}
-		m.id = &node.ID
-	}
-}
-
-// Client returns a new `ent.Client` from the mutation. If the mutation was
-// executed in a transaction (ent.Tx), a transactional client is returned.
-func (m SliceMutation) Client() *Client {
-	client := &Client{config: m.config}
-	client.init()
-	return client
-}
-
-// Tx returns an `ent.Tx` for mutations that were executed in transactions;
-// it returns an error otherwise.
-func (m SliceMutation) Tx() (*Tx, error) {
-	if _, ok := m.driver.(*txDriver); !ok {
-		return nil, errors.New("ent: mutation is not running in a transaction")
-	}
-	tx := &Tx{config: m.config}
-	tx.init()
-	return tx, nil
-}
-
-// SetID sets the value of the id field. Note that this
-// operation is only accepted on creation of Slice entities.
-func (m *SliceMutation) SetID(id int) {
-	m.id = &id
-}
-
-// ID returns the ID value in the mutation. Note that the ID is only available
-// if it was provided to the builder or after it was returned from the database.
-func (m *SliceMutation) ID() (id int, exists bool) {
-	if m.id == nil {
-		return
-	}
-	return *m.id, true
-}
-
-// IDs queries the database and returns the entity ids that match the mutation's predicate.
-// That means, if the mutation is applied within a transaction with an isolation level such
-// as sql.LevelSerializable, the returned ids match the ids of the rows that will be updated
-// or updated by the mutation.
-func (m *SliceMutation) IDs(ctx context.Context) ([]int, error) {
-	switch {
-	case m.op.Is(OpUpdateOne | OpDeleteOne):
-		id, exists := m.ID()
-		if exists {
-			return []int{id}, nil
-		}
-		fallthrough
-	case m.op.Is(OpUpdate | OpDelete):
-		return m.Client().Slice.Query().Where(m.predicates...).IDs(ctx)
-	default:
-		return nil, fmt.Errorf("IDs is not allowed on %s operations", m.op)
-	}
-}
-
-// SetBits sets the "bits" field.
-func (m *SliceMutation) SetBits(b []byte) {
-	m.bits = &b
-}
-
-// Bits returns the value of the "bits" field in the mutation.
-func (m *SliceMutation) Bits() (r []byte, exists bool) {
-	v := m.bits
-	if v == nil {
-		return
-	}
-	return *v, true
-}
-
-// OldBits returns the old "bits" field's value of the Slice entity.
-// If the Slice object wasn't provided to the builder, the object is fetched from the database.
-// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
-func (m *SliceMutation) OldBits(ctx context.Context) (v []byte, err error) {
-	if !m.op.Is(OpUpdateOne) {
-		return v, errors.New("OldBits is only allowed on UpdateOne operations")
-	}
-	if m.id == nil || m.oldValue == nil {
-		return v, errors.New("OldBits requires an ID field in the mutation")
-	}
-	oldValue, err := m.oldValue(ctx)
-	if err != nil {
-		return v, fmt.Errorf("querying old value for OldBits: %w", err)
-	}
-	return oldValue.Bits, nil
-}
-
-// ResetBits resets all changes to the "bits" field.
-func (m *SliceMutation) ResetBits() {
-	m.bits = nil
-}
-
-// Where appends a list predicates to the SliceMutation builder.
-func (m *SliceMutation) Where(ps ...predicate.Slice) {
-	m.predicates = append(m.predicates, ps...)
-}
-
-// WhereP appends storage-level predicates to the SliceMutation builder. Using this method,
-// users can use type-assertion to append predicates that do not depend on any generated package.
-func (m *SliceMutation) WhereP(ps ...func(*sql.Selector)) {
-	p := make([]predicate.Slice, len(ps))
-	for i := range ps {
-		p[i] = ps[i]
-	}
-	m.Where(p...)
-}
-
-// Op returns the operation name.
-func (m *SliceMutation) Op() Op {
-	return m.op
-}
-
-// SetOp allows setting the mutation operation.
-func (m *SliceMutation) SetOp(op Op) {
-	m.op = op
-}
-
-// Type returns the node type of this mutation (Slice).
-func (m *SliceMutation) Type() string {
-	return m.typ
-}
-
-// Fields returns all fields that were changed during this mutation. Note that in
-// order to get all numeric fields that were incremented/decremented, call
-// AddedFields().
-func (m *SliceMutation) Fields() []string {
-	fields := make([]string, 0, 1)
-	if m.bits != nil {
-		fields = append(fields, slice.FieldBits)
-	}
-	return fields
-}
-
-// Field returns the value of a field with the given name. The second boolean
-// return value indicates that this field was not set, or was not defined in the
-// schema.
-func (m *SliceMutation) Field(name string) (ent.Value, bool) {
-	switch name {
-	case slice.FieldBits:
-		return m.Bits()
-	}
-	return nil, false
-}
-
-// OldField returns the old value of the field from the database. An error is
-// returned if the mutation operation is not UpdateOne, or the query to the
-// database failed.
-func (m *SliceMutation) OldField(ctx context.Context, name string) (ent.Value, error) {
-	switch name {
-	case slice.FieldBits:
-		return m.OldBits(ctx)
-	}
-	return nil, fmt.Errorf("unknown Slice field %s", name)
-}
-
-// SetField sets the value of a field with the given name. It returns an error if
-// the field is not defined in the schema, or if the type mismatched the field
-// type.
-func (m *SliceMutation) SetField(name string, value ent.Value) error {
-	switch name {
-	case slice.FieldBits:
-		v, ok := value.([]byte)
-		if !ok {
-			return fmt.Errorf("unexpected type %T for field %s", value, name)
-		}
-		m.SetBits(v)
-		return nil
-	}
-	return fmt.Errorf("unknown Slice field %s", name)
-}
-
-// AddedFields returns all numeric fields that were incremented/decremented during
-// this mutation.
-func (m *SliceMutation) AddedFields() []string {
-	return nil
-}
-
-// AddedField returns the numeric value that was incremented/decremented on a field
-// with the given name. The second boolean return value indicates that this field
-// was not set, or was not defined in the schema.
-func (m *SliceMutation) AddedField(name string) (ent.Value, bool) {
-	return nil, false
-}
-
-// AddField adds the value to the field with the given name. It returns an error if
-// the field is not defined in the schema, or if the type mismatched the field
-// type.
-func (m *SliceMutation) AddField(name string, value ent.Value) error {
-	switch name {
-	}
-	return fmt.Errorf("unknown Slice numeric field %s", name)
-}
-
-// ClearedFields returns all nullable fields that were cleared during this
-// mutation.
-func (m *SliceMutation) ClearedFields() []string {
-	return nil
-}
-
-// FieldCleared returns a boolean indicating if a field with the given name was
-// cleared in this mutation.
-func (m *SliceMutation) FieldCleared(name string) bool {
-	_, ok := m.clearedFields[name]
-	return ok
-}
-
-// ClearField clears the value of the field with the given name. It returns an
-// error if the field is not defined in the schema.
-func (m *SliceMutation) ClearField(name string) error {
-	return fmt.Errorf("unknown Slice nullable field %s", name)
-}
-
-// ResetField resets all changes in the mutation for the field with the given name.
-// It returns an error if the field is not defined in the schema.
-func (m *SliceMutation) ResetField(name string) error {
-	switch name {
-	case slice.FieldBits:
-		m.ResetBits()
-		return nil
-	}
-	return fmt.Errorf("unknown Slice field %s", name)
-}
-
-// AddedEdges returns all edge names that were set/added in this mutation.
-func (m *SliceMutation) AddedEdges() []string {
-	edges := make([]string, 0, 0)
-	return edges
-}
-
-// AddedIDs returns all IDs (to other nodes) that were added for the given edge
-// name in this mutation.
-func (m *SliceMutation) AddedIDs(name string) []ent.Value {
-	return nil
-}
-
-// RemovedEdges returns all edge names that were removed in this mutation.
-func (m *SliceMutation) RemovedEdges() []string {
-	edges := make([]string, 0, 0)
-	return edges
-}
-
-// RemovedIDs returns all IDs (to other nodes) that were removed for the edge with
-// the given name in this mutation.
-func (m *SliceMutation) RemovedIDs(name string) []ent.Value {
-	return nil
-}
-
-// ClearedEdges returns all edge names that were cleared in this mutation.
-func (m *SliceMutation) ClearedEdges() []string {
-	edges := make([]string, 0, 0)
-	return edges
-}
-
-// EdgeCleared returns a boolean which indicates if the edge with the given name
-// was cleared in this mutation.
-func (m *SliceMutation) EdgeCleared(name string) bool {
-	return false
-}
-
-// ClearEdge clears the value of the edge with the given name. It returns an error
-// if that edge is not defined in the schema.
-func (m *SliceMutation) ClearEdge(name string) error {
-	return fmt.Errorf("unknown Slice unique edge %s", name)
-}
-
-// ResetEdge resets all changes to the edge with the given name in this mutation.
-// It returns an error if the edge is not defined in the schema.
-func (m *SliceMutation) ResetEdge(name string) error {
-	return fmt.Errorf("unknown Slice edge %s", name)
 }

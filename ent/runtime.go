@@ -2,38 +2,4 @@
 
 package ent
 
-import (
-	"daybook/ent/message"
-	"daybook/ent/schema"
-	"time"
-)
-
-// The init function reads all schema descriptors with runtime code
-// (default values, validators, hooks and policies) and stitches it
-// to their package variables.
-func init() {
-	messageFields := schema.Message{}.Fields()
-	_ = messageFields
-	// messageDescValue is the schema descriptor for value field.
-	messageDescValue := messageFields[0].Descriptor()
-	// message.ValueValidator is a validator for the "value" field. It is called by the builders before save.
-	message.ValueValidator = func() func(string) error {
-		validators := messageDescValue.Validators
-		fns := [...]func(string) error{
-			validators[0].(func(string) error),
-			validators[1].(func(string) error),
-		}
-		return func(value string) error {
-			for _, fn := range fns {
-				if err := fn(value); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}()
-	// messageDescRecordedAt is the schema descriptor for recorded_at field.
-	messageDescRecordedAt := messageFields[1].Descriptor()
-	// message.DefaultRecordedAt holds the default value on creation for the recorded_at field.
-	message.DefaultRecordedAt = messageDescRecordedAt.Default.(func() time.Time)
-}
+// The schema-stitching logic is generated in daybook/ent/runtime/runtime.go

@@ -16,8 +16,6 @@ type Tx struct {
 	config
 	// Message is the client for interacting with the Message builders.
 	Message *MessageClient
-	// Slice is the client for interacting with the Slice builders.
-	Slice *SliceClient
 
 	// lazily loaded.
 	client     *Client
@@ -150,7 +148,6 @@ func (tx *Tx) Client() *Client {
 
 func (tx *Tx) init() {
 	tx.Message = NewMessageClient(tx.config)
-	tx.Slice = NewSliceClient(tx.config)
 }
 
 // txDriver wraps the given dialect.Tx with a nop dialect.Driver implementation.

@@ -40,7 +40,7 @@ func (b book) all(c echo.Context) error {
 		order = newestFirst
 	}
 	s := newSender(c, format)
-	for m, err := range read(c.Request().Context(), transaction.Client[*ent.Client](c), everything, order, words) {
+	for m, err := range everything.rows(c.Request().Context(), transaction.Client[*ent.Client](c), order, words...) {
 		if err == nil {
 			err = s.add(m)
 		}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -17,14 +16,12 @@ import (
 
 	"daybook/database"
 	"daybook/ent"
+	_ "daybook/ent/runtime" // the hooks of the schema
 	"daybook/transaction"
 )
 
 // book is what the handlers share.
 type book struct {
-	client     *ent.Client
-	over       context.Context // ends when the server shuts down
-	indexing   *sync.Mutex
 	live       *live
 	log        *slog.Logger
 	maxMessage int
@@ -36,9 +33,6 @@ type book struct {
 func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	over, end := context.WithCancel(context.Background())
 	b := book{
-		client:     client,
-		over:       over,
-		indexing:   new(sync.Mutex),
 		live:       newLive(over, client, log, time.Local),
 		log:        log,
 		maxMessage: maxMessage,

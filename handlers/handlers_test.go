@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 	"go.uber.org/goleak"
 
 	"daybook/database"
@@ -90,12 +91,16 @@ func openAt(t *testing.T, path string) *book {
 	if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
 		t.Fatal(err)
 	}
+	log := &log{}
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	if err := handlers.Upgrade(t.Context(), client, logger); err != nil {
+		t.Fatal(err)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	log := &log{}
-	server := handlers.New(client, slog.New(slog.NewTextHandler(log, nil)), maxMessage).Server
+	server := handlers.New(client, logger, maxMessage).Server
 	served := make(chan error)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -171,6 +176,21 @@ func (b *book) exec(statement string) {
 	if err := b.driver.Exec(b.t.Context(), statement, []any{}, nil); err != nil {
 		b.t.Fatal(err)
 	}
+}
+
+// number returns the number that the query finds.
+func (b *book) number(query string) int {
+	b.t.Helper()
+	var rows entsql.Rows
+	if err := b.driver.Query(b.t.Context(), query, []any{}, &rows); err != nil {
+		b.t.Fatal(err)
+	}
+	defer rows.Close()
+	n, err := entsql.ScanInt(rows)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return n
 }
 
 // need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1.

@@ -150,9 +150,6 @@ func (b book) keep(c echo.Context, sent submission) error {
 	}
 	transaction.AfterCommit(c, func(context.Context) error {
 		b.live.tell()
-		if recorded.ID%segmentSize == 0 { // a segment is full
-			go b.index()
-		}
 		return nil
 	})
 	if format == html {

@@ -1,30 +1,119 @@
 package handlers_test
 
 import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
 	"testing"
 
+	"entgo.io/ent/dialect"
+
 	"daybook/database"
+	"daybook/ent"
 	"daybook/ent/migrate"
 	"daybook/ent/schema"
+	"daybook/handlers"
 )
 
-// TestBookOfTheFirstVersion opens a book that was written when messages had no keys and there was no index.
-func TestBookOfTheFirstVersion(t *testing.T) {
-	b := open(t)
-	for _, statement := range []string{
-		"DROP TABLE slices",
-		"DROP TABLE messages",
+// versions are the statements by which older versions of Daybook made their database.
+var versions = map[int][]string{
+	1: {
 		"CREATE TABLE `messages` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT, `value` text NOT NULL, `recorded_at` datetime NOT NULL)",
-		"INSERT INTO messages (value, recorded_at) VALUES ('from before', '2026-11-19 07:05:09.000001+00:00')",
 		"PRAGMA user_version = 1",
-	} {
-		b.exec(statement)
-	}
-	if err := database.Migrate(t.Context(), b.driver, schema.Version, migrate.Tables...); err != nil {
+	},
+	2: {
+		"CREATE TABLE `messages` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT, `value` text NOT NULL, `recorded_at` datetime NOT NULL, `idempotency_key` text NULL)",
+		"CREATE UNIQUE INDEX `message_idempotency_key` ON `messages` (`idempotency_key`) WHERE idempotency_key IS NOT NULL",
+		"CREATE TABLE `slices` (`id` integer NOT NULL, `bits` blob NOT NULL, PRIMARY KEY (`id`))",
+		"INSERT INTO slices (id, bits) VALUES (0, zeroblob(1008)), (1023, zeroblob(1008))",
+		"PRAGMA user_version = 2",
+		"PRAGMA application_id = 1147238754",
+	},
+}
+
+// oldBook makes a book of so many messages as the version did, and returns its driver and its path.
+func oldBook(t *testing.T, version, messages int) (driver dialect.Driver, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "old.db")
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
 		t.Fatal(err)
 	}
-	b.record("from now")
-	if got := b.page("?q=FROM").ids(); got != "2 1" {
-		t.Errorf("found %q", got)
+	t.Cleanup(func() { driver.Close() })
+	for _, statement := range append(versions[version],
+		"INSERT INTO messages (value, recorded_at) VALUES ('Straße nach İzmir', '2026-11-19 07:05:09.000001+00:00')",
+		fmt.Sprintf(`WITH RECURSIVE number(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM number WHERE n < %d)
+			INSERT INTO messages (value, recorded_at) SELECT 'ПИСЬМО ' || n, '2026-11-19 07:05:10.000001+00:00' FROM number`, messages),
+	) {
+		if err := driver.Exec(t.Context(), statement, []any{}, nil); err != nil {
+			t.Fatal(statement, err)
+		}
+	}
+	return driver, path
+}
+
+// TestBookOfAnOlderVersion opens books that were written when messages had no keys, and when they had an index.
+func TestBookOfAnOlderVersion(t *testing.T) {
+	for version := range versions {
+		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
+			driver, path := oldBook(t, version, 2)
+			driver.Close()
+			b := openAt(t, path)
+			b.record("Письмо from now")
+			if got := b.page("?q=письмо").ids(); got != "3 2" {
+				t.Errorf("found %q", got)
+			}
+			if got := b.page("?q=STRASSE").ids(); got != "1" {
+				t.Errorf("found %q", got)
+			}
+			if got := b.send("GET", "/messages/1", "").body; got != "1\t2026-11-19T07:05:09Z\tStraße nach İzmir\n" {
+				t.Errorf("it reads %q", got)
+			}
+			if got := b.number("SELECT count(*) FROM sqlite_master WHERE name = 'slices'"); got != 0 {
+				t.Error("the old index is still there")
+			}
+			if !strings.Contains(b.log.String(), `level=INFO msg="folded messages for searching" up_to=2 of=2`) {
+				t.Errorf("the log does not say that messages were folded:\n%s", b.log)
+			}
+			before := b.number("PRAGMA schema_version")
+			again := openAt(t, path)
+			if after := again.number("PRAGMA schema_version"); after != before || strings.Contains(again.log.String(), "fold") {
+				t.Errorf("the second start changed tables %d times, and logged\n%s", after-before, again.log)
+			}
+		})
+	}
+}
+
+// TestUpgradeThatIsStopped fails in the third transaction, and goes on when it is started again.
+func TestUpgradeThatIsStopped(t *testing.T) {
+	for version := range versions {
+		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
+			driver, path := oldBook(t, version, 3500)
+			if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
+				t.Fatal(err)
+			}
+			b := &book{t: t, driver: driver}
+			b.exec("CREATE TRIGGER stop BEFORE UPDATE ON messages WHEN old.id = 2500 BEGIN SELECT RAISE(ABORT, 'stopped'); END")
+			log := &log{}
+			err := handlers.Upgrade(t.Context(), ent.NewClient(ent.Driver(driver)), slog.New(slog.NewTextHandler(log, nil)))
+			if err == nil || !strings.Contains(err.Error(), "stopped") {
+				t.Fatalf("it ended with %v", err)
+			}
+			if got := b.number("SELECT count(*) FROM messages WHERE folded IS NOT NULL"); got != 2000 {
+				t.Errorf("%d messages were folded", got)
+			}
+			b.exec("DROP TRIGGER stop")
+			b.exec("CREATE TRIGGER twice BEFORE UPDATE ON messages WHEN old.folded IS NOT NULL BEGIN SELECT RAISE(ABORT, 'twice'); END")
+			driver.Close()
+
+			b = openAt(t, path)
+			if got := len(b.found("письмо", "after=0")); got != 3499 {
+				t.Errorf("found %d messages of 3499", got)
+			}
+			if !strings.Contains(b.log.String(), "up_to=3500 of=3500") {
+				t.Errorf("the log does not say that all are folded:\n%s", b.log)
+			}
+		})
 	}
 }

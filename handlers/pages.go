@@ -117,22 +117,11 @@ func (p page) read(ctx context.Context, client *ent.Client) (messages []*ent.Mes
 }
 
 // take returns the first n messages of the span, in order, that contain the words of the page.
-func (p page) take(ctx context.Context, client *ent.Client, s span, order order, n int) (messages []*ent.Message, err error) {
+func (p page) take(ctx context.Context, client *ent.Client, s span, order message.OrderOption, n int) ([]*ent.Message, error) {
 	if s.first > s.last {
 		return nil, nil
 	}
-	if len(p.words) == 0 {
-		return s.query(client, order).Limit(n).Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).All(ctx)
-	}
-	for m, err := range read(ctx, client, s, order, p.words) {
-		if err != nil {
-			return nil, err
-		}
-		if messages = append(messages, m); len(messages) == n {
-			break
-		}
-	}
-	return messages, nil
+	return s.query(client, order, p.words...).Limit(n).Select(columns...).All(ctx)
 }
 
 // beside returns the address of the page that stands there, or nothing.

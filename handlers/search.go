@@ -1,14 +1,11 @@
 package handlers
 
 import (
-	"context"
-	"iter"
 	"net/http"
 	"net/url"
 	"strings"
 	"unicode/utf8"
 
-	"daybook/ent"
 	"daybook/views"
 )
 
@@ -25,27 +22,4 @@ func wordsOf(query url.Values) (views.Words, error) {
 		return nil, refuse(http.StatusBadRequest, "No message contains that: it is not text.")
 	}
 	return views.NewWords(q), nil
-}
-
-// read yields the messages of the span that contain the words, in order.
-func read(ctx context.Context, client *ent.Client, s span, order order, words views.Words) iter.Seq2[*ent.Message, error] {
-	if len(words) == 0 {
-		return s.rows(ctx, client, order)
-	}
-	return func(yield func(*ent.Message, error) bool) {
-		for numbers, err := range candidates(ctx, client, s, order, words) {
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for m, err := range some(ctx, client, numbers, order) {
-				if err == nil && !words.In(m.Value) {
-					continue
-				}
-				if !yield(m, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
 }

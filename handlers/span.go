@@ -2,13 +2,15 @@ package handlers
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"math"
-	"strings"
+
+	"entgo.io/ent/dialect"
+	"entgo.io/ent/dialect/sql"
 
 	"daybook/ent"
 	"daybook/ent/message"
+	"daybook/ent/predicate"
 )
 
 // span is the messages with numbers from first to last.
@@ -19,60 +21,51 @@ var (
 	nothing    = span{0, -1}
 )
 
-// within returns the part of the span that lies in the other one, too.
-func (s span) within(other span) span {
-	return span{max(s.first, other.first), min(s.last, other.last)}
-}
-
-// order is the order in which messages are read.
-type order string
-
-const (
-	oldestFirst order = "ASC"
-	newestFirst order = "DESC"
+// The orders in which messages are read.
+var (
+	oldestFirst = message.ByID()
+	newestFirst = message.ByID(sql.OrderDesc())
 )
 
-// query returns the query of the span's messages, in order.
-func (s span) query(client *ent.Client, order order) *ent.MessageQuery {
-	query := client.Message.Query()
+// columns are the columns that are read of a message. The folded value is not among them: it is as long as the value, and nobody
+// is shown it.
+var columns = []string{message.FieldID, message.FieldValue, message.FieldRecordedAt}
+
+// where returns the conditions that a message is in the span and contains the folded words.
+func (s span) where(words []string) (conditions []predicate.Message) {
 	if s.first > everything.first {
-		query.Where(message.IDGTE(s.first))
+		conditions = append(conditions, message.IDGTE(s.first))
 	}
 	if s.last < everything.last {
-		query.Where(message.IDLTE(s.last))
+		conditions = append(conditions, message.IDLTE(s.last))
 	}
-	if order == newestFirst {
-		return query.Order(ent.Desc(message.FieldID))
+	for _, word := range words {
+		conditions = append(conditions, message.FoldedContains(word)) // LIKE, with its wildcards escaped
 	}
-	return query.Order(ent.Asc(message.FieldID))
+	return conditions
 }
 
-// rows yields the messages of the span, in order.
-func (s span) rows(ctx context.Context, client *ent.Client, order order) iter.Seq2[*ent.Message, error] {
-	return rows(ctx, client, "BETWEEN ? AND ?", order, s.first, s.last)
+// query returns the query of the messages of the span that contain the words, in order.
+func (s span) query(client *ent.Client, order message.OrderOption, words ...string) *ent.MessageQuery {
+	return client.Message.Query().Where(s.where(words)...).Order(order)
 }
 
-// chunkSize is how many messages are read by their numbers at a time.
-const chunkSize = 128
+// rows yields the messages of the span that contain the words, in order.
+func (s span) rows(ctx context.Context, client *ent.Client, order message.OrderOption, words ...string) iter.Seq2[*ent.Message, error] {
+	return rows(ctx, client, order, s.where(words)...)
+}
 
-// oneOf is a condition that takes as many numbers. It is always the same, so that it is prepared once.
-var oneOf = "IN (?" + strings.Repeat(", ?", chunkSize-1) + ")"
-
-// some yields the messages with the numbers, of which there are at most chunkSize, in order.
-func some(ctx context.Context, client *ent.Client, numbers []int, order order) iter.Seq2[*ent.Message, error] {
-	args := make([]any, chunkSize)
-	for i := range args {
-		args[i] = numbers[min(i, len(numbers)-1)] // the last one again, in place of more
+// rows yields the messages that meet the conditions, in order, as the database hands them out, so that many take no more memory
+// than a few. An error comes last.
+func rows(ctx context.Context, client *ent.Client, order message.OrderOption, conditions ...predicate.Message) iter.Seq2[*ent.Message, error] {
+	query := sql.Dialect(dialect.SQLite).Select(columns...).From(sql.Table(message.Table))
+	for _, condition := range conditions {
+		condition(query)
 	}
-	return rows(ctx, client, oneOf, order, args...)
-}
-
-// rows yields the messages whose numbers meet the condition, in order, as the database hands them out, so that many take no more
-// memory than a few. An error comes last.
-func rows(ctx context.Context, client *ent.Client, condition string, order order, args ...any) iter.Seq2[*ent.Message, error] {
+	order(query)
+	statement, args := query.Query()
 	return func(yield func(*ent.Message, error) bool) {
-		rows, err := client.QueryContext(ctx, fmt.Sprintf("SELECT %s, %s, %s FROM %s WHERE %[1]s %[5]s ORDER BY %[1]s %[6]s",
-			message.FieldID, message.FieldValue, message.FieldRecordedAt, message.Table, condition, order), args...)
+		rows, err := client.QueryContext(ctx, statement, args...)
 		if err != nil {
 			yield(nil, err)
 			return

@@ -18,6 +18,7 @@ import (
 
 	"daybook/database"
 	"daybook/ent"
+	_ "daybook/ent/runtime" // the hooks of the schema
 	"daybook/transaction"
 )
 

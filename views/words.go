@@ -6,11 +6,11 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/a-h/templ"
-	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
+
+	"daybook/ent/schema"
 )
 
 // Words are what somebody searches for, folded.
@@ -18,40 +18,9 @@ type Words []string
 
 // NewWords returns the words of a query, which has spaces between them, each once.
 func NewWords(query string) Words {
-	words := strings.Fields(Fold(query))
+	words := strings.Fields(schema.Fold(query))
 	slices.Sort(words)
 	return slices.Compact(words)
-}
-
-// In reports whether each of the words occurs in the value, as a part of a longer word, too, and in upper or lower case.
-func (w Words) In(value string) bool {
-	folded := Fold(value)
-	for _, word := range w {
-		if !strings.Contains(folded, word) {
-			return false
-		}
-	}
-	return true
-}
-
-// Fold returns text in the form in which it is searched: upper and lower case are alike in every script (Unicode's full case
-// folding), and so are the ways to write an accented letter, by itself or as a letter and a mark (its form NFC).
-func Fold(text string) string {
-	if ascii(text) {
-		return strings.ToLower(text)
-	}
-	// Normal first, too, because a Greek iota below a letter is folded to one beside it, wherever it is among the marks. Lower case
-	// again, because Fold exchanges the cases of Cherokee letters rather than choosing one.
-	return norm.NFC.String(strings.ToLower(cases.Fold().String(norm.NFC.String(text))))
-}
-
-func ascii(text string) bool {
-	for i := range len(text) {
-		if text[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }
 
 // part is a part of a value, which has been found or has not.
@@ -104,7 +73,7 @@ func foldWithOrigin(value string) (folded string, origin []int) {
 	var b strings.Builder
 	for begin := 0; begin < len(value); {
 		end := begin + norm.NFC.NextBoundaryInString(value[begin:], true)
-		b.WriteString(Fold(value[begin:end]))
+		b.WriteString(schema.Fold(value[begin:end]))
 		for len(origin) < b.Len() {
 			origin = append(origin, begin)
 		}

@@ -34,7 +34,6 @@ type findings struct {
 	beside     beside
 	sending    sending
 	searching  searching
-	indexing   indexing
 	listening  listening
 	peak       int // the most memory in bytes that a process of ours has had resident
 }
@@ -69,7 +68,7 @@ func run(ctx context.Context, s settings, progress io.Writer) (err error) {
 	defer b.stop()
 	for _, phase := range []func(context.Context) error{
 		b.measureFlush, b.measureRecording, b.measureSlowDisk, b.measureReading, b.measureSending,
-		b.measureSearching, b.measureIndexing, b.measureListening,
+		b.measureSearching, b.measureListening,
 	} {
 		if err := phase(ctx); err != nil {
 			return err

@@ -82,8 +82,8 @@ func (b *bench) fill(ctx context.Context, name string, messages int) error {
 	defer db.Close()
 	if _, err = db.ExecContext(ctx, `
 		WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < $1)
-		INSERT INTO messages (value, recorded_at)
-		SELECT 'The gate was open again, and I closed it: time ' || n,
+		INSERT INTO messages (value, folded, recorded_at)
+		SELECT 'The gate was open again, and I closed it: time ' || n, 'the gate was open again, and i closed it: time ' || n,
 			strftime('%Y-%m-%d %H:%M:%f000+00:00', unixepoch() - $1 + n, 'unixepoch')
 		FROM number`, messages); err != nil {
 		return fmt.Errorf("fill a database: %w", err)

@@ -39,7 +39,7 @@ func (b *bench) write() error {
 	}
 	var text, picture bytes.Buffer
 	if err := tables.Execute(&text, map[string]any{
-		"Rows": b.rows(), "Points": b.points, "Messages": count(b.whole), "Searching": b.searching,
+		"Rows": b.rows(), "Points": b.points,
 		"Rounds": b.rounds, "Window": b.window, "Flush": latency(b.flush),
 		"System": runtime.GOOS + "/" + runtime.GOARCH, "Cores": runtime.NumCPU(), "Go": runtime.Version(),
 	}); err != nil {

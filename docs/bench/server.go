@@ -135,11 +135,6 @@ func (s *server) resident() int { return s.tell("status", "VmRSS: %d kB") << 10 
 // files returns how many files the process may have open, or 0 where no /proc tells.
 func (s *server) files() int { return s.tell("limits", "Max open files %d") }
 
-// processor returns how long the process, which has ended, has kept a processor busy.
-func (s *server) processor() time.Duration {
-	return s.process.ProcessState.UserTime() + s.process.ProcessState.SystemTime()
-}
-
 // tell returns the number in a line of what /proc tells of the process, or 0.
 func (s *server) tell(file, line string) (n int) {
 	content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", s.process.Process.Pid, file))

@@ -37,8 +37,8 @@ func (b *bench) rows() []row {
 		b.sends("text", b.sending.text),
 		b.sends("NDJSON", b.sending.ndjson),
 		b.sends("JSON", b.sending.json),
-		b.finds(),
-		b.costs(record),
+		b.finds("the slowest search", b.searching.slowest, 200*time.Millisecond),
+		b.finds("a frequent search", b.searching.frequent, 10*time.Millisecond),
 		b.weighs(),
 		b.tells(),
 		below("Memory, sending these", 60, b.sending.peak),
@@ -56,23 +56,10 @@ func (b *bench) sends(format string, r result) row {
 	return sends
 }
 
-// finds compares the slowest search with its limit.
-func (b *bench) finds() row {
-	const most = 200 * time.Millisecond
-	slowest := b.searching.slowest()
-	return row{fmt.Sprintf("`GET /?q=`, %s messages, the slowest search", count(b.whole)), "at most " + latency(most),
-		fmt.Sprintf("%s (%s; `LIKE` %s)", latency(slowest.Ours), slowest.Kind, latency(slowest.Like)), verdict(slowest.Ours <= most)}
-}
-
-// costs compares what the index of a message costs with what recording it does.
-func (b *bench) costs(record string) row {
-	const most = 10 // percent
-	i := b.indexing
-	percent := 100 * i.made.Seconds() / i.recorded.Seconds()
-	return row{"Index of a message, processor", fmt.Sprintf("at most %d %% of %s", most, record),
-		fmt.Sprintf("%.3g %% (%.1f µs, %.1f µs); %s/s with the index, %s/s without",
-			percent, i.made.Seconds()*1e6, i.recorded.Seconds()*1e6,
-			count(i.with.perSecond), count(i.without.perSecond)), verdict(percent <= most)}
+// finds compares a search with its limit.
+func (b *bench) finds(what string, s search, most time.Duration) row {
+	return row{fmt.Sprintf("`GET /?q=`, %s messages, %s", count(b.whole), what), "at most " + latency(most),
+		fmt.Sprintf("%s (%s, `%s`)", latency(s.taken), s.kind, s.query), verdict(s.taken <= most)}
 }
 
 // weighs compares the memory that a listener takes with its limit.

@@ -10,6 +10,7 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 
 	"daybook/ent"
+	_ "daybook/ent/runtime" // the hooks of the schema
 )
 
 // usualSettings are what careful people give SQLite. A commit is flushed, as Daybook's are, and a writer waits for the others:

@@ -20,18 +20,6 @@ func (f MessageFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, err
 	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.MessageMutation", m)
 }
 
-// The SliceFunc type is an adapter to allow the use of ordinary
-// function as Slice mutator.
-type SliceFunc func(context.Context, *ent.SliceMutation) (ent.Value, error)
-
-// Mutate calls f(ctx, m).
-func (f SliceFunc) Mutate(ctx context.Context, m ent.Mutation) (ent.Value, error) {
-	if mv, ok := m.(*ent.SliceMutation); ok {
-		return f(ctx, mv)
-	}
-	return nil, fmt.Errorf("unexpected mutation type %T. expect *ent.SliceMutation", m)
-}
-
 // Condition is a hook condition function.
 type Condition func(context.Context, ent.Mutation) bool
 

@@ -5,6 +5,7 @@ package message
 import (
 	"time"
 
+	"entgo.io/ent"
 	"entgo.io/ent/dialect/sql"
 )
 
@@ -19,6 +20,8 @@ const (
 	FieldRecordedAt = "recorded_at"
 	// FieldIdempotencyKey holds the string denoting the idempotency_key field in the database.
 	FieldIdempotencyKey = "idempotency_key"
+	// FieldFolded holds the string denoting the folded field in the database.
+	FieldFolded = "folded"
 	// Table holds the table name of the message in the database.
 	Table = "messages"
 )
@@ -29,6 +32,7 @@ var Columns = []string{
 	FieldValue,
 	FieldRecordedAt,
 	FieldIdempotencyKey,
+	FieldFolded,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -41,7 +45,13 @@ func ValidColumn(column string) bool {
 	return false
 }
 
+// Note that the variables below are initialized by the runtime
+// package on the initialization of the application. Therefore,
+// it should be imported in the main as follows:
+//
+//	import _ "daybook/ent/runtime"
 var (
+	Hooks [1]ent.Hook
 	// ValueValidator is a validator for the "value" field. It is called by the builders before save.
 	ValueValidator func(string) error
 	// DefaultRecordedAt holds the default value on creation for the "recorded_at" field.
@@ -69,4 +79,9 @@ func ByRecordedAt(opts ...sql.OrderTermOption) OrderOption {
 // ByIdempotencyKey orders the results by the idempotency_key field.
 func ByIdempotencyKey(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldIdempotencyKey, opts...).ToFunc()
+}
+
+// ByFolded orders the results by the folded field.
+func ByFolded(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldFolded, opts...).ToFunc()
 }

@@ -69,6 +69,11 @@ func IdempotencyKey(v string) predicate.Message {
 	return predicate.Message(sql.FieldEQ(FieldIdempotencyKey, v))
 }
 
+// Folded applies equality check predicate on the "folded" field. It's identical to FoldedEQ.
+func Folded(v string) predicate.Message {
+	return predicate.Message(sql.FieldEQ(FieldFolded, v))
+}
+
 // ValueEQ applies the EQ predicate on the "value" field.
 func ValueEQ(v string) predicate.Message {
 	return predicate.Message(sql.FieldEQ(FieldValue, v))
@@ -247,6 +252,81 @@ func IdempotencyKeyEqualFold(v string) predicate.Message {
 // IdempotencyKeyContainsFold applies the ContainsFold predicate on the "idempotency_key" field.
 func IdempotencyKeyContainsFold(v string) predicate.Message {
 	return predicate.Message(sql.FieldContainsFold(FieldIdempotencyKey, v))
+}
+
+// FoldedEQ applies the EQ predicate on the "folded" field.
+func FoldedEQ(v string) predicate.Message {
+	return predicate.Message(sql.FieldEQ(FieldFolded, v))
+}
+
+// FoldedNEQ applies the NEQ predicate on the "folded" field.
+func FoldedNEQ(v string) predicate.Message {
+	return predicate.Message(sql.FieldNEQ(FieldFolded, v))
+}
+
+// FoldedIn applies the In predicate on the "folded" field.
+func FoldedIn(vs ...string) predicate.Message {
+	return predicate.Message(sql.FieldIn(FieldFolded, vs...))
+}
+
+// FoldedNotIn applies the NotIn predicate on the "folded" field.
+func FoldedNotIn(vs ...string) predicate.Message {
+	return predicate.Message(sql.FieldNotIn(FieldFolded, vs...))
+}
+
+// FoldedGT applies the GT predicate on the "folded" field.
+func FoldedGT(v string) predicate.Message {
+	return predicate.Message(sql.FieldGT(FieldFolded, v))
+}
+
+// FoldedGTE applies the GTE predicate on the "folded" field.
+func FoldedGTE(v string) predicate.Message {
+	return predicate.Message(sql.FieldGTE(FieldFolded, v))
+}
+
+// FoldedLT applies the LT predicate on the "folded" field.
+func FoldedLT(v string) predicate.Message {
+	return predicate.Message(sql.FieldLT(FieldFolded, v))
+}
+
+// FoldedLTE applies the LTE predicate on the "folded" field.
+func FoldedLTE(v string) predicate.Message {
+	return predicate.Message(sql.FieldLTE(FieldFolded, v))
+}
+
+// FoldedContains applies the Contains predicate on the "folded" field.
+func FoldedContains(v string) predicate.Message {
+	return predicate.Message(sql.FieldContains(FieldFolded, v))
+}
+
+// FoldedHasPrefix applies the HasPrefix predicate on the "folded" field.
+func FoldedHasPrefix(v string) predicate.Message {
+	return predicate.Message(sql.FieldHasPrefix(FieldFolded, v))
+}
+
+// FoldedHasSuffix applies the HasSuffix predicate on the "folded" field.
+func FoldedHasSuffix(v string) predicate.Message {
+	return predicate.Message(sql.FieldHasSuffix(FieldFolded, v))
+}
+
+// FoldedIsNil applies the IsNil predicate on the "folded" field.
+func FoldedIsNil() predicate.Message {
+	return predicate.Message(sql.FieldIsNull(FieldFolded))
+}
+
+// FoldedNotNil applies the NotNil predicate on the "folded" field.
+func FoldedNotNil() predicate.Message {
+	return predicate.Message(sql.FieldNotNull(FieldFolded))
+}
+
+// FoldedEqualFold applies the EqualFold predicate on the "folded" field.
+func FoldedEqualFold(v string) predicate.Message {
+	return predicate.Message(sql.FieldEqualFold(FieldFolded, v))
+}
+
+// FoldedContainsFold applies the ContainsFold predicate on the "folded" field.
+func FoldedContainsFold(v string) predicate.Message {
+	return predicate.Message(sql.FieldContainsFold(FieldFolded, v))
 }
 
 // And groups predicates with the AND operator between them.

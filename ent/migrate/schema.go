@@ -15,6 +15,7 @@ var (
 		{Name: "value", Type: field.TypeString, Size: 16777216},
 		{Name: "recorded_at", Type: field.TypeTime},
 		{Name: "idempotency_key", Type: field.TypeString, Nullable: true},
+		{Name: "folded", Type: field.TypeString, Nullable: true, Size: 2147483647},
 	}
 	// MessagesTable holds the schema information for the "messages" table.
 	MessagesTable = &schema.Table{
@@ -32,26 +33,11 @@ var (
 			},
 		},
 	}
-	// SlicesColumns holds the columns for the "slices" table.
-	SlicesColumns = []*schema.Column{
-		{Name: "id", Type: field.TypeInt},
-		{Name: "bits", Type: field.TypeBytes},
-	}
-	// SlicesTable holds the schema information for the "slices" table.
-	SlicesTable = &schema.Table{
-		Name:       "slices",
-		Columns:    SlicesColumns,
-		PrimaryKey: []*schema.Column{SlicesColumns[0]},
-	}
 	// Tables holds all the tables in the schema.
 	Tables = []*schema.Table{
 		MessagesTable,
-		SlicesTable,
 	}
 )
 
 func init() {
-	SlicesTable.Annotation = &entsql.Annotation{
-		Table: "slices",
-	}
 }

@@ -8,6 +8,3 @@ import (
 
 // Message is the predicate function for message builders.
 type Message func(*sql.Selector)
-
-// Slice is the predicate function for slice builders.
-type Slice func(*sql.Selector)
