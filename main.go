@@ -37,13 +37,10 @@ const (
 // grace is how long the requests that are running when the server is told to stop may take to finish.
 const grace = 20 * time.Second
 
-// headroom is bytes of the heap that are never touched, and gcPercent what may be added to the heap before Go collects garbage. The
-// server itself has only a few megabytes in use, and allocates as much every 20 ms when it is busy: by Go's default it would collect
-// all the time, and take a third longer for a page. With these it collects as seldom as with twice the memory.
-const (
-	headroom  = 16 << 20
-	gcPercent = 50
-)
+// gcPercent is how much may be added to the heap, in percent of what is in use, before Go collects garbage. The server has only a
+// few megabytes in use, and allocates as much every 20 ms when it is busy: by Go's default it would collect all the time, and take
+// a third longer for a page.
+const gcPercent = 250
 
 // commandLine is what can be said to daybook. Each flag has an environment variable, too: DAYBOOK_ and its name.
 type commandLine struct {
@@ -90,8 +87,6 @@ type serve struct{}
 // Run serves until the process is told to stop, by SIGINT or SIGTERM, and what then runs has finished.
 func (serve) Run(line *commandLine) (err error) {
 	debug.SetGCPercent(gcPercent)
-	unused := make([]byte, headroom) // counts as heap in use, and as nothing is ever written to it, takes no memory
-	defer runtime.KeepAlive(unused)
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
