@@ -22,6 +22,9 @@ const (
 	maxPageSize = 1000
 )
 
+// maxPageText is how many bytes of text a page holds, unless its first message alone has more. A page is rendered whole, in memory.
+const maxPageText = 1 << 20
+
 // page is a part of the book. It is named by the message that it stands beside, not by how many come before it, so that an
 // address goes on to show the same messages while others are recorded (a keyset page).
 type page struct {
@@ -94,17 +97,16 @@ func (p page) read(ctx context.Context, client *ent.Client) (messages []*ent.Mes
 		ahead.last = stands
 		behind = span{*p.before, everything.last}
 	}
-	// One more tells whether there are more.
-	if messages, err = p.take(ctx, client, ahead, order, p.limit+1); err != nil {
-		return nil, nil, nil, err
-	}
-	passed, err := p.take(ctx, client, behind, back, 1)
+	messages, more, err := p.take(ctx, client, ahead, order, p.limit)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if len(messages) > p.limit {
-		messages = messages[:p.limit]
-		older = &messages[p.limit-1].ID
+	passed, _, err := p.take(ctx, client, behind, back, 1)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if more {
+		older = &messages[len(messages)-1].ID
 	}
 	if len(passed) > 0 {
 		newer = &stands
@@ -116,12 +118,24 @@ func (p page) read(ctx context.Context, client *ent.Client) (messages []*ent.Mes
 	return messages, older, newer, nil
 }
 
-// take returns the first n messages of the span, in order, that contain the words of the page.
-func (p page) take(ctx context.Context, client *ent.Client, s span, order message.OrderOption, n int) ([]*ent.Message, error) {
+// take returns the first messages of the span, in order, that contain the words of the page: at most n, and as many as have
+// maxPageText. It reports whether there are more.
+func (p page) take(ctx context.Context, client *ent.Client, s span, order message.OrderOption, n int) (messages []*ent.Message, more bool, err error) {
 	if s.first > s.last {
-		return nil, nil
+		return nil, false, nil
 	}
-	return s.query(client, order, p.words...).Limit(n).Select(columns...).All(ctx)
+	size := 0
+	for m, err := range s.rows(ctx, client, order, p.words...) {
+		if err != nil {
+			return nil, false, err
+		}
+		size += len(m.Value)
+		if len(messages) == n || len(messages) > 0 && size > maxPageText {
+			return messages, true, nil
+		}
+		messages = append(messages, m)
+	}
+	return messages, false, nil
 }
 
 // beside returns the address of the page that stands there, or nothing.

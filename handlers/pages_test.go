@@ -178,3 +178,31 @@ func TestMessageHasNeighbours(t *testing.T) {
 		}
 	}
 }
+
+// TestPageEndsAtAMebibyte has messages of which a thousand do not fit into memory.
+func TestPageEndsAtAMebibyte(t *testing.T) {
+	b := open(t)
+	const sizes = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) SELECT i, CASE i WHEN 20 THEN 3 << 20 ELSE 64 << 10 END AS size FROM n"
+	b.exec("INSERT INTO messages (id, value, folded, recorded_at) SELECT i, substr(hex(zeroblob(size)), 1, size), '', '2026-11-19 07:05:09+00:00' FROM (" + sizes + ")")
+	newest := b.page("?limit=1000")
+	if len(newest.Messages) != 16 || newest.Older == "" {
+		t.Errorf("a page has %d messages, and the next one is %q", len(newest.Messages), newest.Older)
+	}
+	if long := b.page("?before=21&limit=1000"); long.ids() != "20" {
+		t.Errorf("the page of a message of 3 MiB has %s", long.ids())
+	}
+	var walked []string
+	for address := "?limit=1000"; address != ""; {
+		page := b.page(address)
+		walked = append(walked, page.ids())
+		address = page.Older
+	}
+	if got := len(strings.Fields(strings.Join(walked, " "))); got != 40 {
+		t.Errorf("%d of 40 messages on the pages %q", got, walked)
+	}
+	for _, path := range []string{"/?limit=1000&format=text", "/?limit=1000&format=html", "/?limit=1000&format=ndjson", "/feed?limit=1000"} {
+		if got := b.send("GET", path, ""); got.status != 200 || len(got.body) > 2<<20 {
+			t.Errorf("%s: answered %d with %d bytes", path, got.status, len(got.body))
+		}
+	}
+}
