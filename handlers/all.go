@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -39,7 +38,7 @@ func (b book) all(c echo.Context) error {
 	if format == asJSON {
 		order = newestFirst
 	}
-	s := newSender(c, format)
+	s := newSender(c, format, b.shutdown)
 	for m, err := range everything.rows(c.Request().Context(), transaction.Client[*ent.Client](c), order, words...) {
 		if err == nil {
 			err = s.add(m)
@@ -53,14 +52,15 @@ func (b book) all(c echo.Context) error {
 
 // sender writes messages in a format, a portion at a time.
 type sender struct {
-	to     *echo.Response
-	format format
-	next   []byte // the portion
-	begun  bool
+	to       *echo.Response
+	format   format
+	shutdown *shutdown
+	next     []byte // the portion
+	begun    bool
 }
 
-func newSender(c echo.Context, format format) *sender {
-	s := &sender{to: c.Response(), format: format}
+func newSender(c echo.Context, format format, shutdown *shutdown) *sender {
+	s := &sender{to: c.Response(), format: format, shutdown: shutdown}
 	if format == asJSON {
 		s.next = append(s.next, `{"messages":[`...)
 	}
@@ -92,7 +92,7 @@ func (s *sender) send(least int) error {
 	if len(s.next) < least {
 		return nil
 	}
-	err := http.NewResponseController(s.to).SetWriteDeadline(time.Now().Add(writeTimeout))
+	err := s.shutdown.allow(s.to, writeTimeout)
 	if err != nil && !errors.Is(err, http.ErrNotSupported) { // as long as nothing has left yet
 		return err
 	}

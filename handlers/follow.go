@@ -1,22 +1,31 @@
 package handlers
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"math"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
+
+	"daybook/ent"
+	"daybook/live"
+	"daybook/views"
 )
 
-// patience is how long a listener may take for each portion of what it is sent before it is cut off. It can come again, and say
-// what it had last.
-const patience = 10 * time.Second
+// A client that follows must read at least a portion within its time, if there is as much for it, or it is disconnected. It can
+// come back and say what it had last.
+const (
+	streamPortion = 64 << 10
+	streamTimeout = 10 * time.Second
+)
+
+// heartbeat is after how long a stream in which nothing happens gets a comment, by which either side sees whether the other is
+// still there.
+const heartbeat = 15 * time.Second
 
 // events is how a browser's EventSource follows.
 var events = format{"events", "text/event-stream"}
@@ -37,21 +46,13 @@ func (b book) follow(c echo.Context) error {
 	if c.Request().Method == http.MethodHead {
 		return c.NoContent(http.StatusOK)
 	}
-	newest, err := b.live.join(c.Request().Context())
+	subscriber, err := b.hub.Subscribe(c.Request().Context(), last)
 	if err != nil {
 		return fmt.Errorf("follow: %w", err)
 	}
-	if last == nil {
-		last = &newest
-	}
-	conn, head, err := takeOver(c)
-	if err != nil {
-		b.live.leave()
-		return fmt.Errorf("follow: %w", err)
-	}
-	c.Set(failed, true) // a client that has left already is the listener's to notice: here nothing can be answered any more
-	go listener{live: b.live, conn: conn, format: format}.run(head, *last)
-	return nil
+	defer subscriber.Close()
+	s := stream{to: c.Response(), format: format, zone: b.zone, shutdown: b.shutdown}
+	return s.run(c.Request().Context(), subscriber)
 }
 
 // lastOf returns the number of the message that the client had last, or nil: a browser that has been cut off says it by a header.
@@ -66,98 +67,106 @@ func lastOf(c echo.Context) (*int, error) {
 	return number(c.QueryParams(), "after", 0, math.MaxInt-1)
 }
 
-// takeOver takes the connection from the server, which would keep buffers and the stack of a whole request for it: that is 38 KB
-// for each listener, and 12 without. So the response, of which it returns the head, ends when the connection does.
-func takeOver(c echo.Context) (conn net.Conn, head []byte, err error) {
-	var b bytes.Buffer
-	c.Response().Header().Set("Connection", "close")
-	c.Response().Header().Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	b.WriteString("HTTP/1.1 200 OK\r\n")
-	if err := c.Response().Header().Write(&b); err != nil {
-		return nil, nil, err
+// stream is the answer to a client that follows.
+type stream struct {
+	to       *echo.Response
+	format   format
+	zone     *time.Location
+	shutdown *shutdown
+	portion  int // bytes that were sent since the client was last given time
+}
+
+// run sends what the subscriber is handed. A write fails when the client has left or is too slow: nobody is there to be answered
+// then, and the request log has how long it took and how many bytes were sent.
+func (s *stream) run(ctx context.Context, subscriber *live.Subscriber) error {
+	s.to.WriteHeader(http.StatusOK)
+	if err := s.beat(); err != nil {
+		return nil
 	}
-	b.WriteString("\r\n")
-	conn, _, err = c.Response().Hijack()
-	return conn, b.Bytes(), err
-}
-
-// listener is a client that follows, on a connection of its own.
-type listener struct {
-	live   *live
-	conn   net.Conn
-	format format
-}
-
-// run sends the head of the response, and what comes after the message with the number last.
-func (l listener) run(head []byte, last int) {
-	ctx, gone := context.WithCancel(l.live.over)
-	defer gone()
-	defer l.live.leave()
-	defer l.conn.Close()
-	go func() {
-		defer gone()
-		var nothing [16]byte // is all that it sends, before it leaves
-		for {
-			if _, err := l.conn.Read(nothing[:]); err != nil {
-				return
-			}
+	for !s.shutdown.begun() {
+		messages, changed, err := subscriber.Next(ctx)
+		if ctx.Err() != nil {
+			return nil
 		}
-	}()
-	if err := l.write(net.Buffers{head}); err != nil {
-		return
-	}
-	for beat := true; ; {
-		found, wake, err := l.live.since(ctx, last)
 		if err != nil {
-			l.live.fail(ctx, err)
-			return
+			return fmt.Errorf("follow: %w", err)
 		}
-		if len(found) > 0 || beat {
-			if err := l.send(found); err != nil {
-				return // it has left, or is cut off
-			}
+		if err := s.send(messages); err != nil {
+			return nil
 		}
-		if beat = false; len(found) > 0 {
-			last = found[len(found)-1].ID
+		if len(messages) > 0 {
 			continue // there may be more
 		}
-		select {
-		case <-wake:
-			beat = true // unless there is something to say
-		case <-ctx.Done():
-			return
+		if err := s.wait(ctx, changed); err != nil {
+			return nil
 		}
+	}
+	return nil
+}
+
+// wait sends what is still in a buffer, and waits until there may be messages. Meanwhile it sends heartbeats.
+func (s *stream) wait(ctx context.Context, changed <-chan struct{}) error {
+	s.to.Flush()
+	select {
+	case <-changed:
+		return s.giveTime()
+	case <-time.After(heartbeat):
+		return s.beat()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.shutdown.done():
+		return nil
 	}
 }
 
-// send sends messages, or a heartbeat if there are none, by which either side sees whether the other is still there. Lines have
-// nothing that could be one.
-func (l listener) send(moments []*moment) error {
-	var next net.Buffers
-	size := 0
-	if len(moments) == 0 && l.format == events {
-		next = append(next, []byte(":\n\n"))
-	}
-	for _, m := range moments {
-		for some := range slices.Chunk(m.in(l.format), portion) {
-			next = append(next, some)
-			if size += len(some); size < portion {
-				continue
-			}
-			if err := l.write(next); err != nil {
-				return err
-			}
-			next, size = nil, 0
-		}
-	}
-	return l.write(next)
-}
-
-// write sends a portion.
-func (l listener) write(encoded net.Buffers) error {
-	if err := l.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+// beat sends a heartbeat. Lines have nothing that could be one.
+func (s *stream) beat() error {
+	if err := s.giveTime(); err != nil || s.format != events {
 		return err
 	}
-	_, err := encoded.WriteTo(l.conn)
+	_, err := s.to.Write([]byte(":\n\n"))
 	return err
+}
+
+func (s *stream) send(messages []*live.Message) error {
+	for _, m := range messages {
+		if err := s.write(m.Encoded(s.format.name, s.encode)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encode returns the message as the stream's format has it.
+func (s *stream) encode(m *ent.Message) []byte {
+	view := views.Message{Message: m, Zone: s.zone}
+	switch s.format {
+	case events:
+		return view.Event()
+	case ndjson:
+		return append(view.AppendJSON(nil), '\n')
+	}
+	return view.AppendText(nil)
+}
+
+// write gives the client time for each portion, whether that is a part of one message or many short ones.
+func (s *stream) write(encoded []byte) error {
+	for chunk := range slices.Chunk(encoded, streamPortion) {
+		if s.portion+len(chunk) > streamPortion {
+			if err := s.giveTime(); err != nil {
+				return err
+			}
+		}
+		s.portion += len(chunk)
+		if _, err := s.to.Write(chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveTime begins a portion.
+func (s *stream) giveTime() error {
+	s.portion = 0
+	return s.shutdown.allow(s.to, streamTimeout)
 }

@@ -6,7 +6,6 @@
 package handlers
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -17,12 +16,15 @@ import (
 	"daybook/database"
 	"daybook/ent"
 	_ "daybook/ent/runtime" // the hooks of the schema
+	"daybook/live"
 	"daybook/transaction"
 )
 
 // book is what the handlers share.
 type book struct {
-	live       *live
+	client     *ent.Client
+	hub        *live.Hub
+	shutdown   *shutdown
 	log        *slog.Logger
 	maxMessage int
 	zone       *time.Location
@@ -31,23 +33,25 @@ type book struct {
 // New returns the application. Its messages are the client's, and hold at most maxMessage bytes each. Requests and
 // the causes of errors are logged to log. The Server of the returned Echo is ready to serve.
 func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
-	over, end := context.WithCancel(context.Background())
+	e := echo.New()
+	shutdown := newShutdown(e.Server)
 	b := book{
-		live:       newLive(over, client, log, time.Local),
+		client:     client,
+		hub:        live.New(client, log),
+		shutdown:   shutdown,
 		log:        log,
 		maxMessage: maxMessage,
 		zone:       time.Local,
 	}
-	e := echo.New()
 	e.HTTPErrorHandler = b.fail
 	limit(e.Server, log)
-	e.Server.RegisterOnShutdown(end)
 
 	// A request passes these from top to bottom, its answer from bottom to top.
 	e.Use(
 		b.logRequest(),
 		middleware.RequestID(),
 		recoverPanic(),
+		shutdown.finish,
 		headers,
 		refuseCrossOrigin(),
 		limitBody(maxMessage),

@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -42,6 +43,7 @@ type book struct {
 	driver dialect.Driver
 	client *ent.Client
 	server *http.Server
+	came   *log // the requests, when they come
 	log    *log
 }
 
@@ -63,7 +65,8 @@ func (l *log) String() string {
 	return l.text.String()
 }
 
-// waitFor waits until the log contains something n times: an answer may arrive before its request is logged.
+// waitFor waits until the log contains something n times: an answer may arrive before its request is logged, and a stream is logged
+// only at its end.
 func (l *log) waitFor(t *testing.T, n int, what string) {
 	t.Helper()
 	for limit := time.Now().Add(10 * time.Second); strings.Count(l.String(), what) < n; {
@@ -91,7 +94,7 @@ func openAt(t *testing.T, path string) *book {
 	if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
 		t.Fatal(err)
 	}
-	log := &log{}
+	log, came := &log{}, &log{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	if err := handlers.Upgrade(t.Context(), client, logger); err != nil {
 		t.Fatal(err)
@@ -101,6 +104,11 @@ func openAt(t *testing.T, path string) *book {
 		t.Fatal(err)
 	}
 	server := handlers.New(client, logger, maxMessage).Server
+	handler := server.Handler
+	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(came, r.Method, r.RequestURI)
+		handler.ServeHTTP(w, r)
+	})
 	served := make(chan error)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() {
@@ -116,7 +124,7 @@ func openAt(t *testing.T, path string) *book {
 		}
 	})
 	addr := listener.Addr().String()
-	return &book{t: t, addr: addr, url: "http://" + addr, path: path, driver: driver, client: client, server: server, log: log}
+	return &book{t: t, addr: addr, url: "http://" + addr, path: path, driver: driver, client: client, server: server, came: came, log: log}
 }
 
 // answer is what came back, whole.

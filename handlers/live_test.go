@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -181,6 +182,19 @@ func TestLiveEndsWithTheServer(t *testing.T) {
 	}
 }
 
+// TestLiveIsLoggedAtItsEnd has a stream, whose request is logged like any other.
+func TestLiveIsLoggedAtItsEnd(t *testing.T) {
+	b := open(t)
+	f := b.follow("")
+	b.record("hello")
+	sent := len(f.line()) + len("\n")
+	if log := b.log.String(); strings.Contains(log, "uri=/live") {
+		t.Errorf("it is logged before its end:\n%s", log)
+	}
+	f.answer.Body.Close()
+	b.log.waitFor(t, 1, fmt.Sprintf("uri=/live status=200 bytes=%d took=", sent))
+}
+
 // TestNobodyLooksAfterTheEnd has a follower that takes nothing while the server shuts down, and the database is closed.
 func TestNobodyLooksAfterTheEnd(t *testing.T) {
 	b := open(t)
@@ -199,13 +213,8 @@ func TestNobodyLooksAfterTheEnd(t *testing.T) {
 		t.Error(err)
 	}
 	stacks := make([]byte, 1<<20)
-	for limit := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
-		if n := runtime.Stack(stacks, true); !strings.Contains(string(stacks[:n]), "(*live).run") {
-			break
-		}
-		if time.Now().After(limit) {
-			t.Fatal("somebody still looks for messages")
-		}
+	if n := runtime.Stack(stacks, true); strings.Contains(string(stacks[:n]), "(*poller).run") {
+		t.Error("somebody still looks for messages")
 	}
 	if log := b.log.String(); strings.Contains(log, "ERROR") {
 		t.Error(log)
@@ -314,8 +323,16 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { close(p); return nil }
 func (p pipes) Addr() net.Addr { return &net.UnixAddr{} }
 
-// inABubble calls test with a book in memory's time, and a function that connects to it.
-func inABubble(t *testing.T, test func(t *testing.T, client *ent.Client, dial func() net.Conn)) {
+// bubble is a Daybook in a time of its own, which passes when everybody waits, and the clients that are connected to it.
+type bubble struct {
+	t      *testing.T
+	client *ent.Client
+	server *http.Server
+	conns  pipes
+}
+
+// inABubble calls test with a Daybook in a bubble, and shuts that down.
+func inABubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "daybook.db")
 	synctest.Test(t, func(t *testing.T) {
@@ -327,34 +344,57 @@ func inABubble(t *testing.T, test func(t *testing.T, client *ent.Client, dial fu
 		if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
 			t.Fatal(err)
 		}
-		listener := make(pipes)
-		server := handlers.New(client, slog.New(slog.DiscardHandler), maxMessage).Server
+		b := &bubble{t, client, handlers.New(client, slog.New(slog.DiscardHandler), maxMessage).Server, make(pipes)}
 		var served sync.WaitGroup
-		served.Go(func() { _ = server.Serve(listener) })
+		served.Go(func() { _ = b.server.Serve(b.conns) })
 		t.Cleanup(func() {
-			if err := server.Shutdown(context.Background()); err != nil {
+			if err := b.server.Shutdown(context.Background()); err != nil {
 				t.Error(err)
 			}
 			served.Wait()
-			time.Sleep(time.Second) // until nobody looks for messages any more
 			if err := client.Close(); err != nil {
 				t.Error(err)
 			}
 		})
-		test(t, client, func() net.Conn {
-			ours, theirs := net.Pipe()
-			listener <- theirs
-			t.Cleanup(func() { _ = ours.Close() })
-			return ours
-		})
+		test(t, b)
 	})
 }
 
+// say sends to the server on a connection of its own.
+func (b *bubble) say(what string) net.Conn {
+	b.t.Helper()
+	ours, theirs := net.Pipe()
+	b.conns <- theirs
+	b.t.Cleanup(func() { _ = ours.Close() })
+	if _, err := io.WriteString(ours, what); err != nil {
+		b.t.Fatal(err)
+	}
+	return ours
+}
+
+// follow opens a stream, and returns its connection and its lines. The rest of the request is headers.
+func (b *bubble) follow(query, rest string) (net.Conn, *bufio.Reader) {
+	b.t.Helper()
+	conn := b.say("GET /live" + query + " HTTP/1.1\r\nHost: localhost\r\n" + rest + "\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return conn, bufio.NewReader(response.Body)
+}
+
+// record records as another process does.
+func (b *bubble) record(values ...string) {
+	b.t.Helper()
+	b.client.Message.MapCreateBulk(values, func(create *ent.MessageCreate, i int) {
+		create.SetValue(values[i])
+	}).ExecX(b.t.Context())
+}
+
 func TestLiveHasAHeartbeat(t *testing.T) {
-	inABubble(t, func(t *testing.T, client *ent.Client, dial func() net.Conn) {
-		conn, begun := dial(), time.Now()
-		fmt.Fprint(conn, "GET /live HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
-		lines := bufio.NewReader(conn)
+	inABubble(t, func(t *testing.T, b *bubble) {
+		begun := time.Now()
+		_, lines := b.follow("", "Accept: text/event-stream\r\n")
 		for beats := 0; beats < 20; { // longer than any limit of the server's
 			line, err := lines.ReadString('\n')
 			if err != nil {
@@ -367,7 +407,7 @@ func TestLiveHasAHeartbeat(t *testing.T) {
 		if took := time.Since(begun); took < 4*time.Minute || took > 6*time.Minute {
 			t.Errorf("20 heartbeats took %s", took)
 		}
-		client.Message.Create().SetValue("after a while").ExecX(t.Context())
+		b.record("after a while")
 		for {
 			line, err := lines.ReadString('\n')
 			if err != nil {
@@ -380,18 +420,28 @@ func TestLiveHasAHeartbeat(t *testing.T) {
 	})
 }
 
+// TestFollowerOfAQuietBook has nothing happen for longer than a client may take to read what it is sent.
+func TestFollowerOfAQuietBook(t *testing.T) {
+	inABubble(t, func(t *testing.T, b *bubble) {
+		_, lines := b.follow("", "")
+		for _, quiet := range []time.Duration{12 * time.Second, 2 * time.Minute} {
+			time.Sleep(quiet)
+			b.record("after " + quiet.String())
+			if line, err := lines.ReadString('\n'); err != nil || !strings.HasSuffix(line, "\tafter "+quiet.String()+"\n") {
+				t.Fatalf("after %s: %q, %v", quiet, line, err)
+			}
+		}
+	})
+}
+
 // TestFollowerThatTakesItsTime takes a long message at 64 KiB a second, as long as it goes on.
 func TestFollowerThatTakesItsTime(t *testing.T) {
-	inABubble(t, func(t *testing.T, client *ent.Client, dial func() net.Conn) {
-		conn := dial()
-		fmt.Fprint(conn, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
-		if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
-			t.Fatal(err)
-		}
-		client.Message.Create().SetValue(strings.Repeat("x", 2<<20)).ExecX(t.Context())
+	inABubble(t, func(t *testing.T, b *bubble) {
+		_, body := b.follow("", "")
+		b.record(strings.Repeat("x", 2<<20))
 		part := make([]byte, 64<<10)
 		for taken := 0; taken < 2<<20; time.Sleep(time.Second) {
-			n, err := io.ReadFull(conn, part)
+			n, err := io.ReadFull(body, part)
 			if err != nil {
 				t.Fatalf("it is cut off after %d bytes: %v", taken, err)
 			}
@@ -400,17 +450,39 @@ func TestFollowerThatTakesItsTime(t *testing.T) {
 	})
 }
 
+// TestFollowerThatHardlyReadsIsCutOff takes a kilobyte a second: of one long message, or of many short ones.
+func TestFollowerThatHardlyReadsIsCutOff(t *testing.T) {
+	for name, values := range map[string][]string{
+		"long":  {strings.Repeat("x", 1<<20)},
+		"short": slices.Repeat([]string{strings.Repeat("x", 500)}, 2000),
+	} {
+		t.Run(name, func(t *testing.T) {
+			inABubble(t, func(t *testing.T, b *bubble) {
+				b.record(values...)
+				begun := time.Now()
+				_, body := b.follow("?after=0", "")
+				part := make([]byte, 1000)
+				for {
+					time.Sleep(time.Second)
+					if _, err := io.ReadFull(body, part); err != nil {
+						break
+					}
+				}
+				if took := time.Since(begun); took > 25*time.Second {
+					t.Errorf("it is cut off after %s", took)
+				}
+			})
+		})
+	}
+}
+
 // TestFollowerFarBehindTakesLittleMemory has long messages wait for one that takes its time.
 func TestFollowerFarBehindTakesLittleMemory(t *testing.T) {
-	inABubble(t, func(t *testing.T, client *ent.Client, dial func() net.Conn) {
+	inABubble(t, func(t *testing.T, b *bubble) {
 		for range 60 {
-			client.Message.Create().SetValue(strings.Repeat("x", 1<<20)).ExecX(t.Context())
+			b.record(strings.Repeat("x", 1<<20))
 		}
-		conn := dial()
-		fmt.Fprint(conn, "GET /live?after=0 HTTP/1.1\r\nHost: x\r\n\r\n")
-		if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
-			t.Fatal(err)
-		}
+		b.follow("?after=0", "")
 		synctest.Wait()
 		runtime.GC()
 		var memory runtime.MemStats
@@ -423,22 +495,14 @@ func TestFollowerFarBehindTakesLittleMemory(t *testing.T) {
 
 // TestFollowerAfterADroppedMessage comes back when what it has missed is not in the book any more.
 func TestFollowerAfterADroppedMessage(t *testing.T) {
-	inABubble(t, func(t *testing.T, client *ent.Client, dial func() net.Conn) {
-		client.Message.CreateBulk(client.Message.Create().SetValue("one"), client.Message.Create().SetValue("two")).ExecX(t.Context())
-		first, conn := dial(), dial()
-		fmt.Fprint(first, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
-		if _, err := http.ReadResponse(bufio.NewReader(first), nil); err != nil {
-			t.Fatal(err)
-		}
+	inABubble(t, func(t *testing.T, b *bubble) {
+		b.record("one", "two")
+		_, first := b.follow("", "")
 		go func() { _, _ = io.Copy(io.Discard, first) }()
-		client.Message.DeleteOneID(2).ExecX(t.Context())
-		fmt.Fprint(conn, "GET /live?after=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-		lines := bufio.NewReader(conn)
-		if _, err := http.ReadResponse(lines, nil); err != nil {
-			t.Fatal(err)
-		}
+		b.client.Message.DeleteOneID(2).ExecX(t.Context())
+		conn, lines := b.follow("?after=1", "")
 		synctest.Wait()
-		client.Message.Create().SetValue("three").ExecX(t.Context())
+		b.record("three")
 		if err := conn.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
@@ -450,17 +514,12 @@ func TestFollowerAfterADroppedMessage(t *testing.T) {
 
 // TestSlowFollowerIsCutOff has one that takes nothing, and one that takes everything.
 func TestSlowFollowerIsCutOff(t *testing.T) {
-	inABubble(t, func(t *testing.T, client *ent.Client, dial func() net.Conn) {
-		slow, quick := dial(), dial()
-		for _, conn := range []net.Conn{slow, quick} {
-			fmt.Fprint(conn, "GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
-			if _, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil {
-				t.Fatal(err)
-			}
-		}
+	inABubble(t, func(t *testing.T, b *bubble) {
+		slow, _ := b.follow("", "")
+		_, quick := b.follow("", "")
 		begun := time.Now()
-		client.Message.Create().SetValue("hello").ExecX(t.Context())
-		line, err := bufio.NewReader(quick).ReadString('\n')
+		b.record("hello")
+		line, err := quick.ReadString('\n')
 		if err != nil || !strings.HasSuffix(line, "\thello\n") || time.Since(begun) > 2*time.Second {
 			t.Errorf("the quick one gets %q after %s: %v", line, time.Since(begun), err)
 		}
@@ -469,4 +528,28 @@ func TestSlowFollowerIsCutOff(t *testing.T) {
 			t.Errorf("the slow one gets %q, %v", rest, err)
 		}
 	})
+}
+
+// TestReloadedPageHearsAtOnce has the only follower leave and come back at once, as a page does that is loaded again. What is
+// recorded then is not left to the next look at the clock.
+func TestReloadedPageHearsAtOnce(t *testing.T) {
+	b := open(t)
+	late := 0
+	const rounds = 60
+	for i := range rounds {
+		b.follow("").answer.Body.Close()
+		f := b.follow("")
+		begun := time.Now()
+		b.record(fmt.Sprint(i))
+		if line := f.line(); !strings.HasSuffix(line, fmt.Sprint("\t", i)) {
+			t.Fatalf("round %d: %q", i, line)
+		}
+		if time.Since(begun) > 500*time.Millisecond {
+			late++
+		}
+		f.answer.Body.Close()
+	}
+	if late > 0 {
+		t.Errorf("%d of %d messages came late", late, rounds)
+	}
 }

@@ -149,7 +149,7 @@ func (b book) keep(c echo.Context, sent submission) error {
 		return fmt.Errorf("record a message: %w", err)
 	}
 	transaction.AfterCommit(c, func(context.Context) error {
-		b.live.tell()
+		b.hub.Notify()
 		return nil
 	})
 	if format == html {

@@ -192,7 +192,7 @@ func TestPageOutlivesTheServer(t *testing.T) {
 		proxy.ServeHTTP(w, r)
 	}))
 	tab.do(chromedp.Navigate("http://" + front))
-	b.log.waitFor(t, 1, "/live?after=0")
+	b.came.waitFor(t, 1, "/live?after=0")
 	server.Store(nil)
 	if err := b.server.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func TestPageListensAgainAfterAnError(t *testing.T) {
 		proxy.ServeHTTP(w, r)
 	}))
 	tab.do(chromedp.Navigate("http://" + front))
-	b.log.waitFor(t, 1, "/live?after=0")
+	b.came.waitFor(t, 1, "/live?after=0")
 	b.record("hello")
 	tab.until(`document.querySelector(".entry .value")?.textContent === "hello"`)
 }
@@ -233,7 +233,7 @@ func TestPageListensAgainAfterAnError(t *testing.T) {
 func TestPageTakesManyMessages(t *testing.T) {
 	b, tab := open(t), launch(t)
 	tab.do(chromedp.Navigate(b.url))
-	b.log.waitFor(t, 1, "/live?after=0")
+	b.came.waitFor(t, 1, "/live?after=0")
 	b.fill(5000)
 	tab.until(`document.querySelector(".entry .value")?.textContent === "message 5000"`)
 	tab.until(`document.querySelectorAll(".entry").length <= 1000`) // there are pages for the rest
@@ -277,7 +277,7 @@ func TestHiddenTabCatchesUp(t *testing.T) {
 	b.fill(10)
 	tab.do(chromedp.Navigate(b.url))
 	tab.until(`document.querySelectorAll(".entry").length === 10`)
-	b.log.waitFor(t, 1, "/live?after=10")
+	b.came.waitFor(t, 1, "/live?after=10")
 	for i, missed := range []int{3, 200} {
 		tab.hide(true)
 		b.fill(missed)
@@ -285,7 +285,7 @@ func TestHiddenTabCatchesUp(t *testing.T) {
 		b.record(last)
 		tab.hide(false)
 		tab.until(fmt.Sprintf(`document.querySelector(".entry .value").textContent === %q`, last))
-		b.log.waitFor(t, i+2, "/live?after=") // it has listened anew
+		b.came.waitFor(t, i+2, "/live?after=") // it has listened anew
 	}
 	if !tab.is(`document.querySelectorAll(".entry").length === 50 && document.querySelector(".pages a[rel=next]").getAttribute("href") === "?before=166"`) {
 		t.Error("after more than a page, it is not the newest page")

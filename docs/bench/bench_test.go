@@ -48,7 +48,7 @@ func TestRun(t *testing.T) {
 		"| `GET /` as HTML | at least 20 % of the same bytes from memory |",
 		"| `GET /?q=`, 9,000 messages, the slowest search | at most 200 ms |",
 		"| `GET /?q=`, 9,000 messages, a frequent search | at most 10 ms |",
-		"| `GET /live`, 20 listeners, memory apiece | at most 30 KB |",
+		"| `GET /live`, 20 listeners, memory apiece | at most 48 KB |",
 		"| `GET /live`, 20 listeners, until the last has a message | at most 1,000 ms |",
 		"| `GET /?all` as text, 9,000 messages | at least 20 % of the sqlite3 command |",
 		"| `GET /?all` as NDJSON, 9,000 messages | at least 20 % of the sqlite3 command |",

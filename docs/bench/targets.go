@@ -64,7 +64,7 @@ func (b *bench) finds(what string, s search, most time.Duration) row {
 
 // weighs compares the memory that a listener takes with its limit.
 func (b *bench) weighs() row {
-	const most = 30 // kilobytes
+	const most = 48 // kilobytes
 	l := b.listening
 	weighs := row{
 		What:   fmt.Sprintf("`GET /live`, %s listeners, memory apiece", count(l.listeners)),

@@ -1,0 +1,362 @@
+package live_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"entgo.io/ent/dialect"
+	"go.uber.org/goleak"
+
+	"daybook/database"
+	"daybook/ent"
+	"daybook/ent/migrate"
+	"daybook/ent/schema"
+	"daybook/live"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m)
+}
+
+// book is a database with a hub.
+type book struct {
+	t      *testing.T
+	driver dialect.Driver
+	client *ent.Client
+	hub    *live.Hub
+	log    strings.Builder
+}
+
+func open(t *testing.T) *book {
+	t.Helper()
+	return openAt(t, filepath.Join(t.TempDir(), "daybook.db"))
+}
+
+func openAt(t *testing.T, path string) *book {
+	t.Helper()
+	driver, err := database.Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := ent.NewClient(ent.Driver(driver))
+	t.Cleanup(func() {
+		if err := client.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
+		t.Fatal(err)
+	}
+	b := &book{t: t, driver: driver, client: client}
+	b.hub = live.New(client, slog.New(slog.NewTextHandler(&b.log, nil)))
+	return b
+}
+
+// record records messages, and does not notify the hub.
+func (b *book) record(values ...string) {
+	b.t.Helper()
+	for some := range slices.Chunk(values, 1000) {
+		b.client.Message.MapCreateBulk(some, func(create *ent.MessageCreate, i int) {
+			create.SetValue(some[i])
+		}).ExecX(b.t.Context())
+	}
+}
+
+func (b *book) exec(statement string) {
+	b.t.Helper()
+	if err := b.driver.Exec(b.t.Context(), statement, []any{}, nil); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// subscribe subscribes to what comes after a message, or is recorded from now on if there is none named.
+func (b *book) subscribe(after ...int) *live.Subscriber {
+	b.t.Helper()
+	var last *int
+	if len(after) > 0 {
+		last = &after[0]
+	}
+	s, err := b.hub.Subscribe(b.t.Context(), last)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+// next returns the next messages, when there are some.
+func (b *book) next(s *live.Subscriber) []*live.Message {
+	b.t.Helper()
+	for {
+		messages, changed, err := s.Next(b.t.Context())
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if len(messages) > 0 {
+			return messages
+		}
+		<-changed
+	}
+}
+
+// expect expects the messages with the IDs from first to last, in order.
+func (b *book) expect(s *live.Subscriber, first, last int) {
+	b.t.Helper()
+	for id := first; id <= last; {
+		for _, m := range b.next(s) {
+			if m.ID != id {
+				b.t.Fatalf("message %d comes where %d should", m.ID, id)
+			}
+			id++
+		}
+	}
+}
+
+func TestSubscribersGetWhatIsRecorded(t *testing.T) {
+	b := open(t)
+	b.record("before")
+	one, two := b.subscribe(), b.subscribe()
+	defer one.Close()
+	defer two.Close()
+	b.record("hello")
+	b.hub.Notify()
+	first, second := b.next(one), b.next(two)
+	if len(first) != 1 || first[0].ID != 2 || first[0].Value != "hello" || first[0].RecordedAt.IsZero() {
+		t.Errorf("the first one gets %v", first)
+	}
+	if !slices.Equal(first, second) {
+		t.Errorf("the second one gets %v, the first one got %v", second, first)
+	}
+}
+
+// TestSubscriberMissesNothing subscribes at each place in the book: near its end, which is in memory, and far from it, which is not.
+func TestSubscriberMissesNothing(t *testing.T) {
+	b := open(t)
+	b.record(slices.Repeat([]string{"x"}, 500)...)
+	first := b.subscribe()
+	defer first.Close()
+	b.record(slices.Repeat([]string{"x"}, 1200)...) // more than is kept in memory
+	b.hub.Notify()
+	b.expect(first, 501, 1700)
+	for _, last := range []int{0, 1, 250, 499, 500, 501, 690, 701, 1000, 1699} {
+		s := b.subscribe(last)
+		b.expect(s, last+1, 1700)
+		s.Close()
+	}
+}
+
+// TestSubscriberThatComesBackAtOnce has the only subscriber leave while the hub looks for messages, and come back: that a message was
+// recorded is not said to the one that leaves.
+func TestSubscriberThatComesBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t)
+		for i := range 100 {
+			b.subscribe().Close()
+			s, begun := b.subscribe(), time.Now()
+			b.record(fmt.Sprint(i))
+			b.hub.Notify()
+			b.expect(s, i+1, i+1)
+			if took := time.Since(begun); took > 100*time.Millisecond {
+				t.Fatalf("round %d: the message comes after %s", i, took)
+			}
+			s.Close()
+		}
+	})
+}
+
+// TestMessageOfAnotherProcess has nobody who notifies the hub.
+func TestMessageOfAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t)
+		s := b.subscribe()
+		defer s.Close()
+		synctest.Wait()
+		begun := time.Now()
+		b.record("elsewhere")
+		b.expect(s, 1, 1)
+		if took := time.Since(begun); took > 1100*time.Millisecond {
+			t.Errorf("it comes after %s", took)
+		}
+	})
+}
+
+// TestNobodyReadsWithoutSubscribers looks at once after the last one has left.
+func TestNobodyReadsWithoutSubscribers(t *testing.T) {
+	b := open(t)
+	one, two := b.subscribe(), b.subscribe()
+	one.Close()
+	if !polls() {
+		t.Error("nobody looks for messages, and there is a subscriber")
+	}
+	two.Close()
+	if polls() {
+		t.Error("somebody looks for messages, and there is no subscriber")
+	}
+}
+
+// polls reports whether a goroutine looks for messages.
+func polls() bool {
+	stacks := make([]byte, 1<<20)
+	return strings.Contains(string(stacks[:runtime.Stack(stacks, true)]), "(*poller)")
+}
+
+// TestSubscribersShareWhatTheyRead has two that read the same place in the book.
+func TestSubscribersShareWhatTheyRead(t *testing.T) {
+	b := open(t)
+	b.record(slices.Repeat([]string{"x"}, 300)...)
+	one, two := b.subscribe(0), b.subscribe(0)
+	defer one.Close()
+	defer two.Close()
+	for range 2 {
+		if first, second := b.next(one), b.next(two); !slices.Equal(first, second) {
+			t.Errorf("one has %v, the other one %v", first, second)
+		}
+	}
+}
+
+// TestMessagesAreEncodedOnce has many who want the same form at the same time.
+func TestMessagesAreEncodedOnce(t *testing.T) {
+	b := open(t)
+	b.record(strings.Repeat("x", 100_000))
+	var encoded atomic.Int32
+	var all sync.WaitGroup
+	first := b.subscribe(0)
+	defer first.Close()
+	b.next(first) // and holds it, so that nobody reads it again
+	for range 50 {
+		s := b.subscribe(0)
+		all.Go(func() {
+			defer s.Close()
+			m := b.next(s)[0]
+			for _, format := range []string{"lower", "upper"} {
+				got := m.Encoded(format, func(m *ent.Message) []byte {
+					encoded.Add(1)
+					if format == "lower" {
+						return []byte(m.Value)
+					}
+					return []byte(strings.ToUpper(m.Value))
+				})
+				if want := map[string]byte{"lower": 'x', "upper": 'X'}[format]; got[0] != want {
+					t.Errorf("%s: %q", format, got[0])
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := encoded.Load(); n != 2 {
+		t.Errorf("it was encoded %d times", n)
+	}
+}
+
+// TestBatchesAreBounded has messages of 40 KB, of which two are as much as a batch may have, in the database and in memory.
+func TestBatchesAreBounded(t *testing.T) {
+	b := open(t)
+	far := b.subscribe(0)
+	defer far.Close()
+	b.record(slices.Repeat([]string{strings.Repeat("x", 40_000)}, 100)...)
+	b.hub.Notify()
+	for id := 1; id <= 100; {
+		batch := b.next(far)
+		if len(batch) > 2 {
+			t.Fatalf("after %d: a batch of %d", id, len(batch))
+		}
+		id += len(batch)
+	}
+	near := b.subscribe(90)
+	defer near.Close()
+	if batch := b.next(near); len(batch) != 2 {
+		t.Errorf("of what is in memory: a batch of %d", len(batch))
+	}
+}
+
+// TestReadingTheWholeBookKeepsNothing reads 50 MB.
+func TestReadingTheWholeBookKeepsNothing(t *testing.T) {
+	b := open(t)
+	for range 50 {
+		b.record(slices.Repeat([]string{strings.Repeat("x", 50_000)}, 20)...)
+	}
+	s := b.subscribe(0)
+	defer s.Close()
+	b.expect(s, 1, 1000)
+	runtime.GC()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	if memory.HeapAlloc > 20<<20 {
+		t.Errorf("%d MiB are in memory", memory.HeapAlloc>>20)
+	}
+}
+
+// TestSubscribersComeAndGo has many that stay for a few messages, while they are recorded.
+func TestSubscribersComeAndGo(t *testing.T) {
+	b := open(t)
+	const messages = 300
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			for last := 0; last < messages; {
+				s := b.subscribe(last)
+				for range i + 1 {
+					if last == messages {
+						break
+					}
+					batch := b.next(s)
+					for _, m := range batch {
+						if last++; m.ID != last {
+							t.Errorf("message %d comes where %d should", m.ID, last)
+						}
+					}
+				}
+				s.Close()
+			}
+		})
+	}
+	for range messages {
+		b.record("x")
+		b.hub.Notify()
+	}
+	all.Wait()
+	if polls() {
+		t.Error("somebody looks for messages, and there is no subscriber")
+	}
+}
+
+// TestDatabaseThatFailsForAWhile takes the table away, and brings it back.
+func TestDatabaseThatFailsForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t)
+		s := b.subscribe()
+		b.exec("ALTER TABLE messages RENAME TO away")
+		time.Sleep(2 * time.Second)
+		b.exec("ALTER TABLE away RENAME TO messages")
+		b.record("again")
+		b.expect(s, 1, 1)
+		s.Close()
+		if !strings.Contains(b.log.String(), "no such table") {
+			t.Errorf("the log does not have the cause:\n%s", &b.log)
+		}
+	})
+}
+
+// TestSubscribingThatFails has a client that has left already.
+func TestSubscribingThatFails(t *testing.T) {
+	b := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.hub.Subscribe(ctx, nil); err == nil {
+		t.Error("it does not fail")
+	}
+	s := b.subscribe()
+	defer s.Close()
+	b.record("hello")
+	b.hub.Notify()
+	b.expect(s, 1, 1)
+}
