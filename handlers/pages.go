@@ -12,7 +12,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"daybook/ent"
-	"daybook/ent/message"
 	"daybook/views"
 )
 
@@ -97,11 +96,11 @@ func (p page) read(ctx context.Context, client *ent.Client) (messages []*ent.Mes
 		ahead.last = stands
 		behind = span{*p.before, everything.last}
 	}
-	messages, more, err := p.take(ctx, client, ahead, order, p.limit)
+	messages, more, err := ahead.take(ctx, client, order, p.limit, maxPageText, p.words)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	passed, _, err := p.take(ctx, client, behind, back, 1)
+	passed, _, err := behind.take(ctx, client, back, 1, maxPageText, p.words)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -116,26 +115,6 @@ func (p page) read(ctx context.Context, client *ent.Client) (messages []*ent.Mes
 		older, newer = newer, older
 	}
 	return messages, older, newer, nil
-}
-
-// take returns the first messages of the span, in order, that contain the words of the page: at most n, and as many as have
-// maxPageText. It reports whether there are more.
-func (p page) take(ctx context.Context, client *ent.Client, s span, order message.OrderOption, n int) (messages []*ent.Message, more bool, err error) {
-	if s.first > s.last {
-		return nil, false, nil
-	}
-	size := 0
-	for m, err := range s.rows(ctx, client, order, p.words...) {
-		if err != nil {
-			return nil, false, err
-		}
-		size += len(m.Value)
-		if len(messages) == n || len(messages) > 0 && size > maxPageText {
-			return messages, true, nil
-		}
-		messages = append(messages, m)
-	}
-	return messages, false, nil
 }
 
 // beside returns the address of the page that stands there, or nothing.

@@ -50,6 +50,26 @@ func (s span) query(client *ent.Client, order message.OrderOption, words ...stri
 	return client.Message.Query().Where(s.where(words)...).Order(order)
 }
 
+// take returns the first messages of the span, in order, that contain the words: at most n, and as many as have so many bytes of
+// text, but at least one. It reports whether there are more.
+func (s span) take(ctx context.Context, client *ent.Client, order message.OrderOption, n, text int, words []string) (messages []*ent.Message, more bool, err error) {
+	if s.first > s.last {
+		return nil, false, nil
+	}
+	size := 0
+	for m, err := range s.rows(ctx, client, order, words...) {
+		if err != nil {
+			return nil, false, err
+		}
+		size += len(m.Value)
+		if len(messages) == n || len(messages) > 0 && size > text {
+			return messages, true, nil
+		}
+		messages = append(messages, m)
+	}
+	return messages, false, nil
+}
+
 // rows yields the messages of the span that contain the words, in order.
 func (s span) rows(ctx context.Context, client *ent.Client, order message.OrderOption, words ...string) iter.Seq2[*ent.Message, error] {
 	return rows(ctx, client, order, s.where(words)...)
