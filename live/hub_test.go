@@ -20,6 +20,7 @@ import (
 	"daybook/database"
 	"daybook/ent"
 	"daybook/ent/migrate"
+	_ "daybook/ent/runtime" // the hooks of the schema
 	"daybook/ent/schema"
 	"daybook/live"
 )
