@@ -189,6 +189,49 @@ func TestRefusedMessageStaysInTheForm(t *testing.T) {
 	}
 }
 
+// TestHeadersOfEveryAnswer looks at what protects answers of every kind from other sites' pages.
+func TestHeadersOfEveryAnswer(t *testing.T) {
+	b := open(t)
+	b.record("hello")
+	for _, test := range []struct{ method, path, body, accept string }{
+		{"GET", "/", "", "*/*"},
+		{"GET", "/", "", browser},
+		{"GET", "/?all&format=ndjson", "", "*/*"},
+		{"GET", "/feed", "", "*/*"},
+		{"GET", "/nothing", "", "application/json"},
+		{"POST", "/record", "msg=a", browser},
+	} {
+		got := b.send(test.method, test.path, test.body, "Accept", test.accept, "Content-Type", form, "X-Request-Id", "forged")
+		for name, want := range map[string]string{"X-Frame-Options": "DENY", "Cross-Origin-Resource-Policy": "same-origin"} {
+			if got.header.Get(name) != want {
+				t.Errorf("%s %s as %s: %s is %q", test.method, test.path, test.accept, name, got.header.Get(name))
+			}
+		}
+		if vary := got.header.Get("Vary"); vary != "Accept" && test.path != "/feed" {
+			t.Errorf("%s %s as %s: Vary is %q", test.method, test.path, test.accept, vary)
+		}
+		if id := got.header.Get("X-Request-Id"); len(id) != 10 {
+			t.Errorf("%s %s: the request's ID is %q", test.method, test.path, id)
+		}
+	}
+	if strings.Contains(b.log.String(), "forged") {
+		t.Error("the log has the client's own ID")
+	}
+}
+
+// TestAnotherSiteMayOnlyLink has its page fetch, load and link to addresses.
+func TestAnotherSiteMayOnlyLink(t *testing.T) {
+	b := open(t)
+	for mode, want := range map[string]int{"no-cors": 403, "cors": 403, "same-origin": 403, "": 403, "navigate": 200} {
+		if got := b.send("GET", "/?q=secret", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", mode); got.status != want {
+			t.Errorf("mode %q: answered %d, want %d", mode, got.status, want)
+		}
+	}
+	if got := b.send("GET", "/?q=secret", "", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "cors"); got.status != 200 {
+		t.Errorf("its own script: answered %d", got.status)
+	}
+}
+
 func TestCrossOriginRequestIsRefused(t *testing.T) {
 	b := open(t)
 	for _, headers := range [][]string{
@@ -220,7 +263,7 @@ func TestRecordByGet(t *testing.T) {
 		{"a program that wants JSON", true, []string{"Accept", "application/json"}},
 		{"an address that was typed", false, []string{"Accept", browser, "Accept-Language", "en", "Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"}},
 		{"a link in a page of ours", false, []string{"Accept", browser, "Referer", b.url, "Sec-Fetch-Site", "same-origin"}},
-		{"a link in another site", false, []string{"Accept", browser, "Sec-Fetch-Site", "cross-site"}},
+		{"a link in another site", false, []string{"Accept", browser, "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}},
 		{"a link in a sibling site", false, []string{"Accept", browser, "Sec-Fetch-Site", "same-site"}},
 		{"a prefetch of what is typed", false, []string{"Accept", browser, "Sec-Fetch-Site", "none", "Sec-Purpose", "prefetch"}},
 		{"an older prefetch", false, []string{"Accept", "*/*", "Purpose", "prefetch"}},

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
-	"github.com/labstack/echo/v4/middleware"
 
 	"daybook/database"
 	"daybook/ent"
@@ -49,7 +48,7 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	// A request passes these from top to bottom, its answer from bottom to top.
 	e.Use(
 		b.logRequest(),
-		middleware.RequestID(),
+		requestID,
 		recoverPanic(),
 		shutdown.finish,
 		headers,

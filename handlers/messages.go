@@ -153,6 +153,7 @@ func (b book) keep(c echo.Context, sent submission) error {
 		return nil
 	})
 	if format == html {
+		c.Response().Header().Add(echo.HeaderVary, "Accept")
 		return c.Redirect(http.StatusSeeOther, root(c))
 	}
 	c.Response().Header().Set(echo.HeaderLocation, fmt.Sprintf("%smessages/%d", root(c), recorded.ID))

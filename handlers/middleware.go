@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"crypto/rand"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -33,7 +34,6 @@ func (b book) logRequest() echo.MiddlewareFunc {
 		LogStatus:       true,
 		LogLatency:      true,
 		LogResponseSize: true,
-		LogRequestID:    true,
 		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
 			b.log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
 				slog.String("method", v.Method),
@@ -41,7 +41,7 @@ func (b book) logRequest() echo.MiddlewareFunc {
 				slog.Int("status", v.Status),
 				slog.Int64("bytes", v.ResponseSize),
 				slog.Duration("took", v.Latency),
-				slog.String("id", v.RequestID),
+				slog.String("id", c.Response().Header().Get(echo.HeaderXRequestID)),
 			)
 			return nil
 		},
@@ -60,11 +60,13 @@ func recoverPanic() echo.MiddlewareFunc {
 	})
 }
 
-// headers sets what every answer carries.
+// headers sets what every answer carries: another site's page may neither frame it nor load it.
 func headers(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()
 		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Cache-Control", "no-cache")
 		return next(c)
 	}
@@ -75,15 +77,27 @@ func headers(next echo.HandlerFunc) echo.HandlerFunc {
 func pageHeaders(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
 		"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin")
 }
 
-// refuseCrossOrigin refuses what a page of another site sends: it shall not record by the hand of its visitors.
+// requestID gives each request an ID of its own for the log. What the client calls it is not for the log.
+func requestID(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Response().Header().Set(echo.HeaderXRequestID, rand.Text()[:10])
+		return next(c)
+	}
+}
+
+// refuseCrossOrigin refuses what a page of another site sends, except to follow a link: it must not record in the name of its
+// visitors, nor learn from the time that a search takes what is in the book.
 func refuseCrossOrigin() echo.MiddlewareFunc {
 	protection := http.NewCrossOriginProtection()
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
+			header := c.Request().Header
+			if header.Get("Sec-Fetch-Site") == "cross-site" && header.Get("Sec-Fetch-Mode") != "navigate" {
+				return refuse(http.StatusForbidden, "A page of another site may only link to this.")
+			}
 			if err := protection.Check(c.Request()); err != nil {
 				return refuse(http.StatusForbidden, "A page of another site may not do this.").SetInternal(err)
 			}
