@@ -88,6 +88,7 @@ type serve struct{}
 // Run serves until the process is told to stop, by SIGINT or SIGTERM, and what then runs has finished.
 func (serve) Run(line *commandLine) (err error) {
 	debug.SetGCPercent(gcPercent)
+	signal.Ignore(syscall.SIGPIPE) // of a standard error that nobody reads any more, which is no reason to end
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -236,6 +236,39 @@ func TestStopFinishesWhatRuns(t *testing.T) {
 	s.wait()
 }
 
+// TestLogThatNobodyReads closes the other end of standard error, as a log collector does that ends.
+func TestLogThatNobodyReads(t *testing.T) {
+	command := daybook(t, t.TempDir(), "--listen=127.0.0.1:0")
+	pipe, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	greeting, err := bufio.NewReader(pipe).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := pipe.Close(); err != nil {
+		t.Fatal(err)
+	}
+	url := strings.TrimPrefix(strings.TrimSpace(greeting), "Daybook is at ")
+	for range 2 {
+		response, err := http.Post(url+"/record", "text/plain", strings.NewReader("hello"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusCreated {
+			t.Errorf("answered %d", response.StatusCode)
+		}
+	}
+	if err := errors.Join(command.Process.Signal(syscall.SIGTERM), command.Wait()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestServeOnASocket(t *testing.T) {
 	folder, err := os.MkdirTemp("", "daybook") // a socket's path must be short
 	if err != nil {
