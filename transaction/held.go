@@ -159,10 +159,11 @@ func (h *held) sendStatus() {
 // does not take the part for the whole.
 func (h *held) drop() {
 	if h.sent {
-		if err := http.NewResponseController(h.to).SetWriteDeadline(time.Unix(1, 0)); err != nil {
-			panic(http.ErrAbortHandler) // the only other way, for a writer without deadlines
+		err := http.NewResponseController(h.to).SetWriteDeadline(time.Unix(1, 0))
+		if errors.Is(err, http.ErrNotSupported) {
+			panic(http.ErrAbortHandler) // the only other way
 		}
-		return
+		return // any other error means that the connection is closed already
 	}
 	header := h.Header()
 	clear(header)
