@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -114,5 +115,30 @@ func TestAllMessagesThatFailHaveNoEnd(t *testing.T) {
 	defer response.Body.Close()
 	if body, err := io.ReadAll(response.Body); err == nil || strings.HasSuffix(string(body), "]}\n") {
 		t.Errorf("%d bytes arrived as if they were all: %v", len(body), err)
+	}
+}
+
+// TestClientThatLeavesIsNoErrorInTheLog begins to read everything, and hangs up.
+func TestClientThatLeavesIsNoErrorInTheLog(t *testing.T) {
+	b := open(t)
+	if err := b.client.Message.MapCreateBulk(make([]int, 2000), func(create *ent.MessageCreate, i int) {
+		create.SetValue(strings.Repeat("x", 10_000))
+	}).Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := net.Dial("tcp", b.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(conn, "GET /?all HTTP/1.1\r\nHost: %s\r\n\r\n", b.addr)
+	if _, err := io.CopyN(io.Discard, conn, 100_000); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Fatal(err)
+	}
+	b.log.waitFor(t, 1, "msg=request ")
+	if log := b.log.String(); strings.Contains(log, "level=ERROR") {
+		t.Errorf("the log has\n%s", log)
 	}
 }
