@@ -35,7 +35,7 @@ func (b book) fail(err error, c echo.Context) {
 	}
 	c.Set(failed, true)
 	problem := describe(err)
-	if errors.Is(c.Request().Context().Err(), context.Canceled) {
+	if problem.Status >= http.StatusInternalServerError && errors.Is(c.Request().Context().Err(), context.Canceled) {
 		problem = describe(context.Canceled) // whatever writing to a client that has left fails with
 	}
 	if problem.Status >= http.StatusInternalServerError || database.IsConstraint(err) {
