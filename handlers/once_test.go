@@ -87,8 +87,10 @@ func TestSameKeyAtTheSameMoment(t *testing.T) {
 	var mu sync.Mutex
 	answers := map[string]map[string]int{}
 	for k := range keys {
+		answers[strings.Repeat("k", k+1)] = map[string]int{}
+	}
+	for k := range keys {
 		key := strings.Repeat("k", k+1)
-		answers[key] = map[string]int{}
 		for i := range times {
 			all.Go(func() {
 				value := "same"
