@@ -154,7 +154,7 @@ func prepare(t *testing.T) (s settings, left func()) {
 	t.Setenv("TMPDIR", temporary)
 	t.Setenv("BENCH_TEST", strings.TrimPrefix(mark, "BENCH_TEST=")) // which its processes inherit
 	s = settings{
-		messages: 5000, whole: 9000, listeners: 20, window: 50 * time.Millisecond, rounds: 2,
+		messages: 5000, whole: 9000, listeners: 20, window: 250 * time.Millisecond, rounds: 2,
 		connections: []int{1, 2, 4}, many: 4, folder: folder(t),
 	}
 	return s, func() {
