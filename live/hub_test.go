@@ -195,8 +195,10 @@ func TestNobodyReadsWithoutSubscribers(t *testing.T) {
 	b := open(t)
 	one, two := b.subscribe(), b.subscribe()
 	one.Close()
-	if !polls() {
-		t.Error("nobody looks for messages, and there is a subscriber")
+	for begun := time.Now(); !polls(); time.Sleep(time.Millisecond) { // its goroutine may not have run yet
+		if time.Since(begun) > 5*time.Second {
+			t.Fatal("nobody looks for messages, and there is a subscriber")
+		}
 	}
 	two.Close()
 	if polls() {
