@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -13,20 +12,16 @@ import (
 	"daybook/views"
 )
 
-// What is read of the whole book, and sent, at a time. The client may take streamTimeout for each portion.
-const (
-	batchSize = 1000     // messages
-	batchText = 64 << 10 // bytes of their text
-	portion   = 32 << 10 // bytes of the answer
-)
+// batchLimit limits what is read of all messages at a time.
+var batchLimit = limits{messages: 1000, text: 64 << 10}
 
-// all sends every message up to the newest of this moment, or every one of those that contains the words. Text and NDJSON have the
-// newest last, JSON has it first, as on a page.
+// all sends every message up to the newest of this moment, or those that contain the words. Text and NDJSON begin with the
+// oldest, JSON with the newest, as on a page.
 //
-// It takes no more memory for a large book than for a small one, and, outside of the request's transaction, neither a connection to
-// the database nor a snapshot while the client reads: messages do not change, so one batch after another is as good as a snapshot.
-func (b book) all(c echo.Context) error {
-	format, err := negotiate(c.Request(), allFormats...)
+// Messages do not change, so one batch after another is as good as a snapshot. While the client is slow, it holds no connection
+// to the database, and no more memory than a batch.
+func (a app) all(c echo.Context) error {
+	format, err := negotiate(c, text, asJSON, ndjson)
 	if err != nil {
 		return err
 	}
@@ -43,102 +38,63 @@ func (b book) all(c echo.Context) error {
 		return c.NoContent(http.StatusOK)
 	}
 	ctx := c.Request().Context()
-	newest, err := b.client.Message.Query().Order(newestFirst).FirstID(ctx)
+	newest, err := a.client.Message.Query().Order(newestFirst).FirstID(ctx)
 	if ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("send all messages: %w", err)
 	}
-	s := newSender(c, format, b.shutdown)
-	for batch, err := range (span{0, newest}).batches(ctx, b.client, format == asJSON, words) {
-		if err == nil {
-			err = s.addAll(batch)
-		}
-		if err != nil {
-			return fmt.Errorf("send all messages: %w", err) // and the answer gets no end
-		}
-	}
-	return s.end()
-}
-
-// batches yields the messages of the span that contain the words, in order, with nothing open between two batches.
-func (s span) batches(ctx context.Context, client *ent.Client, newest bool, words []string) iter.Seq2[[]*ent.Message, error] {
-	return func(yield func([]*ent.Message, error) bool) {
-		order := oldestFirst
-		if newest {
-			order = newestFirst
-		}
-		for more := true; more; {
-			messages, rest, err := s.take(ctx, client, order, batchSize, batchText, words)
-			if !yield(messages, err) || err != nil {
-				return
-			}
-			if more = rest; more && newest {
-				s.last = messages[len(messages)-1].ID - 1
-			} else if more {
-				s.first = messages[len(messages)-1].ID + 1
-			}
-		}
-	}
-}
-
-// sender writes messages in a format, a portion at a time.
-type sender struct {
-	to       *echo.Response
-	format   format
-	shutdown *shutdown
-	next     []byte // the portion
-	begun    bool
-}
-
-func newSender(c echo.Context, format format, shutdown *shutdown) *sender {
-	s := &sender{to: c.Response(), format: format, shutdown: shutdown}
-	if format == asJSON {
-		s.next = append(s.next, `{"messages":[`...)
-	}
-	return s
-}
-
-func (s *sender) addAll(messages []*ent.Message) error {
-	for _, m := range messages {
-		if err := s.add(m); err != nil {
-			return err
-		}
+	batches := batches(ctx, a.client, span{0, newest}, format == asJSON, words)
+	if err := (&stream{to: c.Response(), shutdown: a.shutdown}).sendAll(format, batches); err != nil {
+		return fmt.Errorf("send all messages: %w", err) // the answer stays without its end
 	}
 	return nil
 }
 
-func (s *sender) add(m *ent.Message) error {
-	if s.format == asJSON && s.begun {
-		s.next = append(s.next, ',')
+// sendAll sends the batches. Only an error of the first one can still be answered.
+func (s *stream) sendAll(format format, batches iter.Seq2[[]*ent.Message, error]) error {
+	var next []byte
+	begin, between, end := "", "", ""
+	if format == asJSON {
+		begin, between, end = `{"messages":[`, ",", "]}\n"
 	}
-	s.begun = true
-	if s.format == text {
-		s.next = views.Message{Message: m}.AppendText(s.next)
-	} else {
-		s.next = append(views.Message{Message: m}.AppendJSON(s.next), '\n')
+	for batch, err := range batches {
+		if err == nil && !s.to.Committed {
+			err = s.begin()
+		}
+		if err != nil {
+			return err
+		}
+		for _, m := range batch {
+			next = appendView(append(next, begin...), format, views.Message{Message: m})
+			begin = between
+		}
+		if err := s.write(next); err != nil {
+			return err
+		}
+		next = next[:0]
 	}
-	return s.send(portion)
+	if begin != between {
+		end = begin + end // there are no messages
+	}
+	return s.write([]byte(end))
 }
 
-func (s *sender) end() error {
-	if s.format == asJSON {
-		s.next = append(s.next, "]}\n"...)
+// batches yields the messages of the span that contain the words, in order. Nothing is open between two batches.
+func batches(ctx context.Context, client *ent.Client, s span, backward bool, words []string) iter.Seq2[[]*ent.Message, error] {
+	order := oldestFirst
+	if backward {
+		order = newestFirst
 	}
-	return s.send(0)
-}
-
-// send sends the portion if it has as many bytes. A client may take any time for all of it, if only it reads each portion in time.
-func (s *sender) send(least int) error {
-	if len(s.next) < least {
-		return nil
+	return func(yield func([]*ent.Message, error) bool) {
+		for more := true; more; {
+			batch, rest, err := take(ctx, client, order, batchLimit, s.contains(words)...)
+			if !yield(batch, err) || err != nil {
+				return
+			}
+			if more = rest; more && backward {
+				s.last = batch[len(batch)-1].ID - 1
+			} else if more {
+				s.first = batch[len(batch)-1].ID + 1
+			}
+		}
 	}
-	err := s.shutdown.allow(s.to, streamTimeout)
-	if err != nil && !errors.Is(err, http.ErrNotSupported) { // as long as nothing has left yet
-		return err
-	}
-	_, err = s.to.Write(s.next)
-	s.next = s.next[:0]
-	if least > 0 {
-		s.to.Flush() // or the first mebibyte would be held in memory for as long as the client takes for the rest
-	}
-	return err
 }

@@ -15,24 +15,15 @@ import (
 	"daybook/views"
 )
 
-// answer shows the view in the one of the formats that suits the client.
-func answer(c echo.Context, view views.View, formats []format) error {
-	format, err := negotiate(c.Request(), formats...)
-	if err != nil {
-		return err
-	}
-	return send(c, http.StatusOK, format, view)
-}
-
-// send renders the view, whole, and only then begins to answer.
+// send renders the whole view, and only then begins to answer.
 func send(c echo.Context, status int, format format, view views.View) error {
-	body := templ.GetBuffer() // used again: to grow a new one to a page's size costs more than a short page
+	body := templ.GetBuffer() // reused: growing a new one costs more than a short page
 	defer templ.ReleaseBuffer(body)
 	if err := render(c, body, format, view); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
-	header := c.Response().Header()
 	announce(c, format, status)
+	header := c.Response().Header()
 	if status == http.StatusOK {
 		header.Set("ETag", tag(body.Bytes()))
 		if unchanged(c.Request(), header) {
@@ -44,7 +35,7 @@ func send(c echo.Context, status int, format format, view views.View) error {
 	return err
 }
 
-// render writes the view in the format.
+// render renders the view in the format.
 func render(c echo.Context, body *bytes.Buffer, format format, view views.View) error {
 	list, isList := view.(views.Messages)
 	switch {
@@ -56,17 +47,23 @@ func render(c echo.Context, body *bytes.Buffer, format format, view views.View) 
 		return xml.NewEncoder(body).Encode(list.Atom(root(c), c.Request().Host))
 	case format == ndjson && isList:
 		for _, m := range slices.Backward(list.Messages) { // the newest last, as in text
-			body.Write(append(views.Message{Message: m}.AppendJSON(body.AvailableBuffer()), '\n'))
+			body.Write(appendView(body.AvailableBuffer(), format, views.Message{Message: m}))
 		}
-	case format == asJSON, format == ndjson:
-		body.Write(append(view.AppendJSON(body.AvailableBuffer()), '\n'))
 	default:
-		body.Write(view.AppendText(body.AvailableBuffer()))
+		body.Write(appendView(body.AvailableBuffer(), format, view))
 	}
 	return nil
 }
 
-// announce sets the headers of an answer in the format.
+// appendView appends the view as text or as a line of JSON.
+func appendView(dst []byte, format format, view views.View) []byte {
+	if format == asJSON || format == ndjson {
+		return append(view.AppendJSON(dst), '\n')
+	}
+	return view.AppendText(dst)
+}
+
+// announce sets the headers that depend on the format of the answer.
 func announce(c echo.Context, format format, status int) {
 	contentType := format.mediaType
 	if status >= http.StatusBadRequest && (format == asJSON || format == ndjson) {
@@ -76,8 +73,27 @@ func announce(c echo.Context, format format, status int) {
 	c.Response().Header().Add(echo.HeaderVary, "Accept")
 }
 
-// root returns the relative path from the request's address to the application's root. Every link and redirect begins
-// with it, and so is right behind a proxy that serves the application under any prefix.
+// pageHeaders sets the headers of a page. It loads nothing from other sites and runs no script but ours. With the policy
+// "no-referrer" its forms would lose their Origin.
+func pageHeaders(h http.Header) {
+	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
+		"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "same-origin")
+}
+
+// link adds the addresses of the older and the newer page to the headers (RFC 8288). A list that begins with the newest goes on
+// with older messages.
+func link(c echo.Context, older, newer string) {
+	if older != "" {
+		c.Response().Header().Add("Link", "<"+older+`>; rel="next"`)
+	}
+	if newer != "" {
+		c.Response().Header().Add("Link", "<"+newer+`>; rel="prev"`)
+	}
+}
+
+// root returns the relative path from the request's address to the application's root. Every link and redirect begins with it,
+// so they are right behind a proxy that serves the application under a prefix.
 func root(c echo.Context) string {
 	depth := strings.Count(c.Request().URL.EscapedPath(), "/") - 1
 	if depth <= 0 {
@@ -95,17 +111,13 @@ func command(c echo.Context) string {
 	return fmt.Sprintf("curl -d 'hello world' %s%s/record", scheme, c.Request().Host)
 }
 
-// alive tells that the process runs, and asks nothing of the database.
-func alive(c echo.Context) error {
-	return c.String(http.StatusOK, "ok\n")
-}
+// alive answers that the process runs. It does not ask the database.
+func alive(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
 
 // robots keeps crawlers from the address that records.
-func robots(c echo.Context) error {
-	return c.String(http.StatusOK, "User-agent: *\nDisallow: /record\n")
-}
+func robots(c echo.Context) error { return c.String(http.StatusOK, "User-agent: *\nDisallow: /record\n") }
 
-// staticFile serves an embedded file. Its name changes with its content, so it can be kept for ever.
+// staticFile serves an embedded file, which clients may cache for ever: its name changes with its content.
 func staticFile(c echo.Context) error {
 	file, ok := static.Lookup(c.Param("name"))
 	if !ok {

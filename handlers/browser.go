@@ -2,19 +2,16 @@ package handlers
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
-// fromBrowser reports whether the request shows any sign of a browser, or of looking ahead at a link. A browser never records by
-// GET: an address that was typed cannot be told from a link in a mail, nor a link in a page of ours from one in a message.
+// fromBrowser reports whether the request shows any sign of a browser or of a prefetch. A browser never records by GET: a typed
+// address cannot be told from a link in a mail, nor a link on our page from one in a message.
 func fromBrowser(r *http.Request) bool {
+	signs := []string{"Origin", "Referer", "Accept-Language", "Sec-Purpose", "Purpose"}
 	for name := range r.Header {
-		if strings.HasPrefix(name, "Sec-Fetch-") {
-			return true
-		}
-	}
-	for _, name := range []string{"Origin", "Referer", "Accept-Language", "Sec-Purpose", "Purpose"} {
-		if len(r.Header.Values(name)) > 0 {
+		if strings.HasPrefix(name, "Sec-Fetch-") || slices.Contains(signs, name) {
 			return true
 		}
 	}

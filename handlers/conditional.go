@@ -7,22 +7,21 @@ import (
 	"strings"
 )
 
-// seed makes tags that nobody can foresee, and so make two pages that have the same. They are forgotten when the process ends.
+// seed is random, so nobody can construct two pages with the same tag. A restart makes all tags new.
 var seed = maphash.MakeSeed()
 
-// tag returns the entity tag of an answer. Each page with a form has another one, because its key is for that page alone: two tabs
-// that had the same, one of them out of the browser's cache, would take each other's message for their own, sent again.
+// tag returns the entity tag of an answer. A page with a form has another one each time, because its idempotency key is for one
+// page only: with the same key in two tabs, the second message would look like the first one sent again.
 func tag(body []byte) string {
 	return fmt.Sprintf(`W/"%016x"`, maphash.Bytes(seed, body))
 }
 
-// unchanged reports whether the client has the answer with these headers already, by its tag or else by its date (RFC 9110,
-// section 13.2.2).
+// unchanged reports whether the client has the answer already, by its tag or else by its date (RFC 9110, section 13.2.2).
 func unchanged(r *http.Request, answer http.Header) bool {
 	if known := r.Header.Values("If-None-Match"); len(known) > 0 {
 		for tag := range strings.SplitSeq(strings.Join(known, ","), ",") {
-			tag = strings.TrimSpace(tag)
-			if tag == "*" || strings.TrimPrefix(tag, "W/") == strings.TrimPrefix(answer.Get("ETag"), "W/") {
+			tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+			if tag == "*" || tag == strings.TrimPrefix(answer.Get("ETag"), "W/") {
 				return true
 			}
 		}

@@ -48,7 +48,7 @@ func TestAddresses(t *testing.T) {
 		{"GET", "/nothing/here", browser, 404, "text/html", `(?s)404 Not Found.*href="../"`},
 		{"GET", "/nothing/here", "application/json", 404, "application/problem+json", `"status":404`},
 		{"GET", "/static/none.css", "*/*", 404, "text/plain", `^There is nothing`},
-		{"PUT", "/", "*/*", 405, "text/plain", `^This address does not take that method\.\n$`},
+		{"PUT", "/", "*/*", 405, "text/plain", `^This address does not support that method\.\n$`},
 		{"POST", "/", browser, 405, "text/html", `405 Method Not Allowed`},
 		{"DELETE", "/record", "application/json", 405, "application/problem+json", `"status":405`},
 	} {

@@ -14,33 +14,24 @@ import (
 	"daybook/views"
 )
 
-// Where handlers and the error handler leave something for one another in the echo.Context.
-const (
-	typed  = "typed"  // the message that is being recorded: when that fails, the form comes back with it
-	failed = "failed" // the request's error has been dealt with
-)
-
-// statusClientClosed is what the log shows for a client that did not wait for its answer, as nginx has it.
+// statusClientClosed is the status in the log for a client that left before its answer, as nginx has it.
 const statusClientClosed = 499
 
-// refuse returns the error of a request that is the client's to mend. The sentence is for the client.
+// refuse returns the error of a request that the client can correct. The sentence is for the client.
 func refuse(status int, sentence string, args ...any) *echo.HTTPError {
 	return echo.NewHTTPError(status, fmt.Sprintf(sentence, args...))
 }
 
-// fail is the one door through which an error becomes an answer, and the only place that logs it.
-func (b book) fail(err error, c echo.Context) {
-	if c.Get(failed) != nil {
-		return // the request log has had it answered; Echo asks again
-	}
-	c.Set(failed, true)
+// fail makes an answer of an error. It is the only place where that happens, and where the error is logged.
+func (a app) fail(err error, c echo.Context) {
+	ctx := c.Request().Context()
 	problem := describe(err)
-	if problem.Status >= http.StatusInternalServerError && errors.Is(c.Request().Context().Err(), context.Canceled) {
-		problem = describe(context.Canceled) // whatever writing to a client that has left fails with
+	if problem.Status >= http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled) {
+		problem = describe(context.Canceled) // the cause is that the client has left
 	}
 	if problem.Status >= http.StatusInternalServerError || database.IsConstraint(err) {
 		problem.ID = c.Response().Header().Get(echo.HeaderXRequestID)
-		b.log.LogAttrs(c.Request().Context(), slog.LevelError, "request failed",
+		a.log.LogAttrs(ctx, slog.LevelError, "request failed",
 			slog.String("method", c.Request().Method),
 			slog.String("route", c.Path()),
 			slog.String("id", problem.ID),
@@ -53,29 +44,24 @@ func (b book) fail(err error, c echo.Context) {
 	if problem.Status == http.StatusServiceUnavailable {
 		c.Response().Header().Set(echo.HeaderRetryAfter, "1")
 	}
-	if err := send(c, problem.Status, formatOfError(c), viewOfError(c, problem)); err != nil {
-		b.log.LogAttrs(c.Request().Context(), slog.LevelError, "error page failed", slog.Any("error", err))
+	if err := sendProblem(c, problem); err != nil {
+		a.log.LogAttrs(ctx, slog.LevelError, "error page failed", slog.Any("error", err))
 	}
 }
 
-// formatOfError is the client's, or text for one that will have nothing that there is.
-func formatOfError(c echo.Context) format {
-	format, err := negotiate(c.Request(), formats...)
+// sendProblem sends the problem, as text if the client accepts no format that there is. A form comes back with what was typed.
+func sendProblem(c echo.Context, problem views.Problem) error {
+	format, err := negotiate(c, formats...)
 	if err != nil {
-		return text
+		format = text
 	}
-	return format
+	if form := c.Request().PostForm; format == html && form.Has("msg") {
+		return send(c, problem.Status, format, views.Form{Problem: problem, Value: form.Get("msg"), Key: newKey()})
+	}
+	return send(c, problem.Status, format, problem)
 }
 
-// viewOfError is the problem, with the form if a message was on its way.
-func viewOfError(c echo.Context, problem views.Problem) views.View {
-	if value, ok := c.Get(typed).(string); ok {
-		return views.Form{Problem: problem, Value: value, Key: newKey()}
-	}
-	return problem
-}
-
-// describe says what an error means to the client. An error that nobody foresaw is not shown.
+// describe says what an error means for the client. It shows nothing of an unknown one.
 func describe(err error) views.Problem {
 	problem := func(status int, sentence string) views.Problem {
 		return views.Problem{Status: status, Detail: sentence}
@@ -90,32 +76,32 @@ func describe(err error) views.Problem {
 	case database.IsFull(err):
 		return problem(http.StatusInsufficientStorage, "The disk is full, so nothing was recorded.")
 	case database.IsConstraint(err):
-		return problem(http.StatusUnprocessableEntity, "That does not fit what is there already, and nothing was changed.")
+		return problem(http.StatusUnprocessableEntity, "This conflicts with what is stored already. Nothing was changed.")
 	case database.IsReadOnly(err):
-		return problem(http.StatusInternalServerError, "Nothing can be recorded here now: the database may only be read.")
+		return problem(http.StatusInternalServerError, "The database is read-only, so nothing can be recorded.")
 	case errors.Is(err, database.ErrFileReplaced):
-		return problem(http.StatusInternalServerError, "Nothing can be recorded here now: the database's file was moved or replaced.")
+		return problem(http.StatusInternalServerError, "The database's file was moved or replaced, so nothing can be recorded.")
 	case database.IsCorrupt(err):
-		return problem(http.StatusInternalServerError, "The database is damaged, and whoever runs this must look after it.")
+		return problem(http.StatusInternalServerError, "The database is damaged. Its operator must repair it.")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, database.ErrHeldTooLong):
-		return problem(http.StatusServiceUnavailable, "That took too long. Please try again.")
+		return problem(http.StatusServiceUnavailable, "The request took too long. Please try again.")
 	case errors.Is(err, context.Canceled):
 		return problem(statusClientClosed, "The request was cancelled.")
 	}
 	return problem(http.StatusInternalServerError, "Something went wrong here, and nothing was changed.")
 }
 
-// sentence returns what the error was given to say, or says it for those that Echo makes.
+// sentence returns the sentence for the client. Echo's own errors have only the name of their status.
 func sentence(refused *echo.HTTPError) string {
-	said, ok := refused.Message.(string)
-	if ok && said != http.StatusText(refused.Code) {
-		return said
+	message, ok := refused.Message.(string)
+	if ok && message != http.StatusText(refused.Code) {
+		return message
 	}
 	switch refused.Code {
 	case http.StatusNotFound:
 		return "There is nothing at this address."
 	case http.StatusMethodNotAllowed:
-		return "This address does not take that method."
+		return "This address does not support that method."
 	case http.StatusRequestEntityTooLarge:
 		return "The request is larger than any message may be."
 	}

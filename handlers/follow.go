@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
-	"slices"
-	"strconv"
+	"net/url"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -16,24 +15,17 @@ import (
 	"daybook/views"
 )
 
-// A client that follows must read at least a portion within its time, if there is as much for it, or it is disconnected. It can
-// come back and say what it had last.
-const (
-	streamPortion = 64 << 10
-	streamTimeout = 10 * time.Second
-)
-
-// heartbeat is after how long a stream in which nothing happens gets a comment, by which either side sees whether the other is
-// still there.
+// heartbeat is the interval of the comments in a stream of events in which nothing else happens. They show both sides that the
+// other one is still there.
 const heartbeat = 15 * time.Second
 
-// events is how a browser's EventSource follows.
+// events is the format of a browser's EventSource.
 var events = format{"events", "text/event-stream"}
 
-// follow sends messages as they are recorded, until the client leaves or the server shuts down: those after the one that the client
-// had last, if it says so, or those recorded from now on.
-func (b book) follow(c echo.Context) error {
-	format, err := negotiate(c.Request(), text, events, ndjson)
+// follow sends messages as they are recorded, until the client leaves or the server shuts down. The first one is the one after
+// the message that the client names, or the next that is recorded.
+func (a app) follow(c echo.Context) error {
+	format, err := negotiate(c, text, events, ndjson)
 	if err != nil {
 		return err
 	}
@@ -42,131 +34,90 @@ func (b book) follow(c echo.Context) error {
 		return err
 	}
 	announce(c, format, http.StatusOK)
-	c.Response().Header().Set("X-Accel-Buffering", "no") // nginx would wait for more
+	c.Response().Header().Set("X-Accel-Buffering", "no") // nginx would hold messages back
 	if c.Request().Method == http.MethodHead {
 		return c.NoContent(http.StatusOK)
 	}
-	subscriber, err := b.hub.Subscribe(c.Request().Context(), last)
+	ctx := c.Request().Context()
+	subscriber, err := a.hub.Subscribe(ctx, last)
 	if err != nil {
 		return fmt.Errorf("follow: %w", err)
 	}
 	defer subscriber.Close()
-	s := stream{to: c.Response(), format: format, zone: b.zone, shutdown: b.shutdown}
-	return s.run(c.Request().Context(), subscriber)
-}
-
-// lastOf returns the number of the message that the client had last, or nil: a browser that has been cut off says it by a header.
-func lastOf(c echo.Context) (*int, error) {
-	if id := c.Request().Header.Get("Last-Event-ID"); id != "" {
-		last, err := strconv.Atoi(id)
-		if err != nil || last < 0 || last == math.MaxInt {
-			return nil, refuse(http.StatusBadRequest, "Last-Event-ID is not the number of a message.")
-		}
-		return &last, nil
+	f := follower{stream{to: c.Response(), shutdown: a.shutdown}, format, a.zone}
+	if err := f.begin(); err != nil {
+		return nil // the client has left; the request log has the duration and the bytes
 	}
-	return number(c.QueryParams(), "after", 0, math.MaxInt-1)
-}
-
-// stream is the answer to a client that follows.
-type stream struct {
-	to       *echo.Response
-	format   format
-	zone     *time.Location
-	shutdown *shutdown
-	portion  int // bytes that were sent since the client was last given time
-}
-
-// run sends what the subscriber is handed. A write fails when the client has left or is too slow: nobody is there to be answered
-// then, and the request log has how long it took and how many bytes were sent.
-func (s *stream) run(ctx context.Context, subscriber *live.Subscriber) error {
-	s.to.WriteHeader(http.StatusOK)
-	if err := s.beat(); err != nil {
-		return nil
-	}
-	for !s.shutdown.begun() {
+	for ctx.Err() == nil && a.shutdown.ctx.Err() == nil {
 		messages, changed, err := subscriber.Next(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("follow: %w", err)
 		}
-		if err := s.send(messages); err != nil {
-			return nil
-		}
-		if len(messages) > 0 {
-			continue // there may be more
-		}
-		if err := s.wait(ctx, changed); err != nil {
-			return nil
+		if f.send(messages) != nil || len(messages) == 0 && f.wait(ctx, changed) != nil {
+			return nil // the client has left, or is too slow
 		}
 	}
 	return nil
 }
 
-// wait sends what is still in a buffer, and waits until there may be messages. Meanwhile it sends heartbeats.
-func (s *stream) wait(ctx context.Context, changed <-chan struct{}) error {
-	s.to.Flush()
-	select {
-	case <-changed:
-		return s.giveTime()
-	case <-time.After(heartbeat):
-		return s.beat()
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.shutdown.done():
-		return nil
+// lastOf returns the ID of the message after which the client follows. A browser that reconnects has it in a header.
+func lastOf(c echo.Context) (int, error) {
+	name, query := "after", c.QueryParams()
+	if id := c.Request().Header.Get("Last-Event-ID"); id != "" {
+		name, query = "Last-Event-ID", url.Values{"Last-Event-ID": {id}}
 	}
+	return number(query, name, 0, math.MaxInt-1, live.Now)
 }
 
-// beat sends a heartbeat. Lines have nothing that could be one.
-func (s *stream) beat() error {
-	if err := s.giveTime(); err != nil || s.format != events {
+// follower is a client that follows.
+type follower struct {
+	stream
+	format format
+	zone   *time.Location
+}
+
+func (f *follower) begin() error {
+	if err := f.stream.begin(); err != nil {
 		return err
 	}
-	_, err := s.to.Write([]byte(":\n\n"))
-	return err
+	return f.beat()
 }
 
-func (s *stream) send(messages []*live.Message) error {
+// beat sends a heartbeat. Lines have no comments.
+func (f *follower) beat() error {
+	if err := f.giveTime(); err != nil || f.format != events {
+		return err
+	}
+	return f.write([]byte(":\n\n"))
+}
+
+func (f *follower) send(messages []*live.Message) error {
 	for _, m := range messages {
-		if err := s.write(m.Encoded(s.format.name, s.encode)); err != nil {
+		if err := f.write(m.Encoded(f.format.name, f.encode)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// encode returns the message as the stream's format has it.
-func (s *stream) encode(m *ent.Message) []byte {
-	view := views.Message{Message: m, Zone: s.zone}
-	switch s.format {
-	case events:
+func (f *follower) encode(m *ent.Message) []byte {
+	view := views.Message{Message: m, Zone: f.zone}
+	if f.format == events {
 		return view.Event()
-	case ndjson:
-		return append(view.AppendJSON(nil), '\n')
 	}
-	return view.AppendText(nil)
+	return appendView(nil, f.format, view)
 }
 
-// write gives the client time for each portion, whether that is a part of one message or many short ones.
-func (s *stream) write(encoded []byte) error {
-	for chunk := range slices.Chunk(encoded, streamPortion) {
-		if s.portion+len(chunk) > streamPortion {
-			if err := s.giveTime(); err != nil {
-				return err
-			}
-		}
-		s.portion += len(chunk)
-		if _, err := s.to.Write(chunk); err != nil {
-			return err
-		}
+// wait sends what is buffered, and waits until there may be messages. Meanwhile it sends a heartbeat.
+func (f *follower) wait(ctx context.Context, changed <-chan struct{}) error {
+	f.to.Flush()
+	select {
+	case <-changed:
+		return f.giveTime()
+	case <-time.After(heartbeat):
+		return f.beat()
+	case <-ctx.Done():
+	case <-f.shutdown.ctx.Done():
 	}
 	return nil
-}
-
-// giveTime begins a portion.
-func (s *stream) giveTime() error {
-	s.portion = 0
-	return s.shutdown.allow(s.to, streamTimeout)
 }

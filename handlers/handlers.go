@@ -1,8 +1,8 @@
-// Package handlers answers Daybook's requests: which address does what, in which order a request passes through what
-// all of them need, and how errors become answers.
+// Package handlers answers Daybook's requests: which address does what, the order of the middleware, and how an error
+// becomes an answer.
 //
-// What a handler does in the database is one transaction, which package transaction ends before the answer leaves;
-// what the answer looks like is package views' to say.
+// What a handler does in the database is one transaction, which package transaction ends before the answer leaves.
+// What the answer looks like is decided by package views.
 package handlers
 
 import (
@@ -19,38 +19,29 @@ import (
 	"daybook/transaction"
 )
 
-// book is what the handlers share.
-type book struct {
+// app is what the handlers share.
+type app struct {
 	client     *ent.Client
 	hub        *live.Hub
 	shutdown   *shutdown
 	log        *slog.Logger
-	maxMessage int
+	maxMessage int // bytes
 	zone       *time.Location
 }
 
-// New returns the application. Its messages are the client's, and hold at most maxMessage bytes each. Requests and
-// the causes of errors are logged to log. The Server of the returned Echo is ready to serve.
+// New returns the application, whose Server is ready to serve. It stores messages of at most maxMessage bytes with the client,
+// and logs requests and the causes of errors to log.
 func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	e := echo.New()
-	shutdown := newShutdown(e.Server)
-	b := book{
-		client:     client,
-		hub:        live.New(client, log),
-		shutdown:   shutdown,
-		log:        log,
-		maxMessage: maxMessage,
-		zone:       time.Local,
-	}
-	e.HTTPErrorHandler = b.fail
+	a := app{client, live.New(client, log), newShutdown(e.Server), log, maxMessage, time.Local}
+	e.HTTPErrorHandler = a.fail
 	limit(e.Server, log)
 
 	// A request passes these from top to bottom, its answer from bottom to top.
 	e.Use(
-		b.logRequest(),
-		requestID,
+		a.logRequest,
 		recoverPanic(),
-		shutdown.finish,
+		a.shutdown.limitClient,
 		headers,
 		refuseCrossOrigin(),
 		limitBody(maxMessage),
@@ -63,12 +54,12 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	)
 
 	read := []string{http.MethodGet, http.MethodHead}
-	e.Match(read, "/", b.list)
-	e.Match(read, "/feed", b.feed)
-	e.Match(read, "/live", b.follow, transaction.None)
-	e.Match(read, "/messages/:id", b.show)
-	e.Match(read, "/record", b.recordByAddress, transaction.Write)
-	e.POST("/record", b.record)
+	e.Match(read, "/", a.list)
+	e.Match(read, "/feed", a.feed)
+	e.Match(read, "/live", a.follow, transaction.None)
+	e.Match(read, "/messages/:id", a.show)
+	e.Match(read, "/record", a.recordByAddress, transaction.Write)
+	e.POST("/record", a.record)
 	e.Match(read, "/healthz", alive)
 	e.Match(read, "/robots.txt", robots)
 	e.Match(read, "/static/:name", staticFile)

@@ -17,33 +17,42 @@ import (
 	"daybook/ent/schema"
 )
 
+// maxKey is the size in bytes of the longest idempotency key.
+const maxKey = 255
+
 // submission is what a client wants to record.
 type submission struct {
 	value string
-	key   string // to record it with only once; empty if it has none
+	key   string // the idempotency key, or empty
 }
 
-// readSubmission reads the message in whichever way it was sent: as the field msg of a form or of a JSON object, as the
-// body itself, or, when there is no body, in the address. Its key is the header's, or a form's field.
+// readSubmission reads the message: from the field msg of a form or of a JSON object, from the body itself or, without a body,
+// from the address. The key is in a header, or in a field of the form.
+//
+// It leaves the message in the request's PostForm, from which the form is shown again if the request fails, be it at the commit.
 func readSubmission(r *http.Request) (submission, error) {
 	body, err := io.ReadAll(r.Body)
+	if refused := (*echo.HTTPError)(nil); errors.As(err, &refused) {
+		return submission{}, refused // by limitBody
+	}
 	if err != nil {
-		return submission{}, unreadable(err)
+		return submission{}, refuse(http.StatusBadRequest, "The body ended before it was complete.").SetInternal(err)
 	}
 	s, err := parse(r, body)
 	if err != nil {
 		return submission{}, err
 	}
+	r.PostForm = url.Values{"msg": {s.value}}
 	return s.withKeyOf(r)
 }
 
-// parse reads the body by its type.
+// parse parses the body by its type.
 func parse(r *http.Request, body []byte) (submission, error) {
 	if len(body) == 0 {
 		s, _, err := fromFields(r.URL.RawQuery)
 		return s, err
 	}
-	// A type that cannot be read is none, and then the body is the message.
+	// With a type that cannot be parsed, the body is the message, as with any other.
 	mediaType, params, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType))
 	switch mediaType {
 	case echo.MIMEApplicationJSON:
@@ -51,7 +60,7 @@ func parse(r *http.Request, body []byte) (submission, error) {
 	case echo.MIMEMultipartForm:
 		return fromMultipart(body, params["boundary"])
 	case echo.MIMEApplicationForm:
-		// What curl -d 'hello world' sends is said to be a form, but has no field msg: it is the message.
+		// curl -d 'hello world' gives the body this type, although it has no fields: then it is the message.
 		if s, found, err := fromFields(string(body)); found || err != nil {
 			return s, err
 		}
@@ -59,10 +68,7 @@ func parse(r *http.Request, body []byte) (submission, error) {
 	return submission{value: withoutFinalNewline(string(body))}, nil
 }
 
-// maxKey is how many bytes a key may have.
-const maxKey = 255
-
-// withKeyOf returns the submission with the key of the request's header, if there is one.
+// withKeyOf returns the submission with the key in the request's header, if there is one.
 func (s submission) withKeyOf(r *http.Request) (submission, error) {
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		s.key = key
@@ -73,28 +79,18 @@ func (s submission) withKeyOf(r *http.Request) (submission, error) {
 	return s, nil
 }
 
-// unreadable says why a body could not be read to its end.
-func unreadable(err error) error {
-	var refused *echo.HTTPError // by the limit of the body
-	if errors.As(err, &refused) {
-		return refused
-	}
-	return refuse(http.StatusBadRequest, "The body ended before it was complete.").SetInternal(err)
-}
-
-// fromFields reads an urlencoded form or query, and reports whether it has a field msg.
+// fromFields reads an urlencoded form or query, and reports whether it has a field msg. Without one, it is not a form of ours.
 func fromFields(encoded string) (s submission, found bool, err error) {
-	s.value, found, err = field(encoded, "msg")
+	value, found, err := field(encoded, "msg")
 	if !found || err != nil {
-		return submission{}, false, err // it is no form of ours, whatever it has for a key
+		return submission{}, false, err
 	}
-	s.value = lineBreaks(s.value)
-	s.key, _, err = field(encoded, "key")
-	return s, true, err
+	key, _, err := field(encoded, "key")
+	return submission{lineBreaks(value), key}, true, err
 }
 
-// field returns a field of an urlencoded form or query, and whether there is one. It is not url.ParseQuery, because that drops
-// a field with a semicolon in it, which people write.
+// field returns a field of an urlencoded form or query. It is not url.ParseQuery because that drops a field with a semicolon,
+// which people write.
 func field(encoded, name string) (value string, found bool, err error) {
 	for pair := range strings.SplitSeq(encoded, "&") {
 		encodedValue, has := strings.CutPrefix(pair, name+"=")
@@ -104,12 +100,11 @@ func field(encoded, name string) (value string, found bool, err error) {
 		if found {
 			return "", false, refuse(http.StatusBadRequest, "There is more than one %s.", name)
 		}
-		value, err = url.QueryUnescape(encodedValue)
-		if err != nil {
-			return "", false, refuse(http.StatusBadRequest,
-				"The field %s is not percent-encoded: with curl, use --data-urlencode.", name).SetInternal(err)
-		}
 		found = true
+		if value, err = url.QueryUnescape(encodedValue); err != nil {
+			return "", false, refuse(http.StatusBadRequest,
+				"The field %s is not percent-encoded. With curl, use --data-urlencode.", name).SetInternal(err)
+		}
 	}
 	return value, found, nil
 }
@@ -122,28 +117,24 @@ func fromMultipart(body []byte, boundary string) (submission, error) {
 		if err == io.EOF {
 			break
 		}
-		if err != nil {
-			return submission{}, brokenForm(err)
+		var value []byte
+		if err == nil {
+			value, err = io.ReadAll(part)
 		}
-		value, err := io.ReadAll(part)
 		if err != nil {
-			return submission{}, brokenForm(err)
+			return submission{}, refuse(http.StatusBadRequest, "The form is malformed or incomplete.").SetInternal(err)
 		}
 		values[part.FormName()] = append(values[part.FormName()], string(value))
 	}
 	if n := len(values["msg"]); n != 1 {
 		return submission{}, refuse(http.StatusUnprocessableEntity, "The form has %d fields msg instead of one.", n)
 	}
-	return submission{value: lineBreaks(values["msg"][0]), key: strings.Join(values["key"], "")}, nil
-}
-
-func brokenForm(err error) error {
-	return refuse(http.StatusBadRequest, "The form is broken or incomplete.").SetInternal(err)
+	return submission{lineBreaks(values["msg"][0]), strings.Join(values["key"], "")}, nil
 }
 
 func fromJSON(body []byte) (submission, error) {
 	if !utf8.Valid(body) {
-		return submission{}, schema.NotUTF8 // json.Unmarshal would put U+FFFD in place of what is not
+		return submission{}, schema.NotUTF8 // json.Unmarshal would replace what is not by U+FFFD
 	}
 	var object struct{ Msg *string }
 	if err := json.Unmarshal(body, &object); err != nil {
@@ -152,21 +143,16 @@ func fromJSON(body []byte) (submission, error) {
 	if object.Msg == nil {
 		return submission{}, refuse(http.StatusUnprocessableEntity, `The JSON has no msg, as in {"msg":"hello world"}.`)
 	}
-	if replacements(*object.Msg) > replacements(string(body))+strings.Count(strings.ToLower(string(body)), `\ufffd`) {
-		return submission{}, schema.NotUTF8 // half a surrogate pair, such as \ud83d alone, which it replaces likewise
+	const replacement = "\ufffd"
+	written := strings.Count(string(body), replacement) + strings.Count(strings.ToLower(string(body)), `\ufffd`)
+	if strings.Count(*object.Msg, replacement) > written {
+		return submission{}, schema.NotUTF8 // json.Unmarshal has replaced half a surrogate pair, such as \ud83d alone
 	}
 	return submission{value: *object.Msg}, nil
 }
 
-// replacements counts U+FFFD, which stands for what could not be read.
-func replacements(text string) int {
-	return strings.Count(text, "\ufffd")
-}
-
-// lineBreaks undoes how forms spell a line break on the wire: the text in a text area has \n, and is sent with \r\n.
-func lineBreaks(value string) string {
-	return strings.ReplaceAll(value, "\r\n", "\n")
-}
+// lineBreaks undoes what browsers do to a form: they send a line break in a text area as \r\n.
+func lineBreaks(value string) string { return strings.ReplaceAll(value, "\r\n", "\n") }
 
 // withoutFinalNewline drops the newline, LF or CRLF, that an editor or echo leaves at the end of a body.
 func withoutFinalNewline(body string) string {

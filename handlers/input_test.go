@@ -101,11 +101,11 @@ func TestBadInput(t *testing.T) {
 		{"JSON of another kind", jsonType, `["a"]`, 400, `The body is not JSON like {"msg":"hello world"}.`},
 		{"JSON without msg", jsonType, `{"message":"a"}`, 422, `The JSON has no msg, as in {"msg":"hello world"}.`},
 		{"JSON with a number", jsonType, `{"msg":1}`, 400, `The body is not JSON like {"msg":"hello world"}.`},
-		{"form that is not encoded", form, "msg=100% sure", 400, "The field msg is not percent-encoded: with curl, use --data-urlencode."},
+		{"form that is not encoded", form, "msg=100% sure", 400, "The field msg is not percent-encoded. With curl, use --data-urlencode."},
 		{"two messages", form, "msg=a&msg=b", 400, "There is more than one msg."},
-		{"multipart without end", multi, strings.TrimSuffix(part("msg", "a"), "--\r\n"), 400, "The form is broken or incomplete."},
-		{"multipart without boundary", "multipart/form-data", part("msg", "a"), 400, "The form is broken or incomplete."},
-		{"multipart that is none", multi, "hello", 400, "The form is broken or incomplete."},
+		{"multipart without end", multi, strings.TrimSuffix(part("msg", "a"), "--\r\n"), 400, "The form is malformed or incomplete."},
+		{"multipart without boundary", "multipart/form-data", part("msg", "a"), 400, "The form is malformed or incomplete."},
+		{"multipart that is none", multi, "hello", 400, "The form is malformed or incomplete."},
 		{"multipart without msg", multi, part("a", "b"), 422, "The form has 0 fields msg instead of one."},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -15,102 +15,85 @@ import (
 	"daybook/views"
 )
 
-// list shows a page of messages: the newest, if the address names no other.
-func (b book) list(c echo.Context) error {
+// list shows a page of messages: the newest, unless the address names another.
+func (a app) list(c echo.Context) error {
 	if c.QueryParams().Has("all") {
-		return b.all(c)
+		return a.all(c)
 	}
-	view, err := b.page(c)
+	format, err := negotiate(c, listFormats...)
 	if err != nil {
 		return err
 	}
-	return answer(c, view, listFormats)
+	return a.page(c, format)
 }
 
-// feed shows a page of messages to a feed reader, whatever that says it accepts.
-func (b book) feed(c echo.Context) error {
-	view, err := b.page(c)
+// feed shows a page of messages to a feed reader, whatever it accepts.
+func (a app) feed(c echo.Context) error { return a.page(c, atom) }
+
+// page shows the page of messages that the address names.
+func (a app) page(c echo.Context, format format) error {
+	page, err := pageOf(c)
 	if err != nil {
 		return err
 	}
-	return send(c, http.StatusOK, atom, view)
-}
-
-// page reads the page of messages that the address names.
-func (b book) page(c echo.Context) (views.Messages, error) {
-	query, err := parameters(c)
+	view, err := page.read(c.Request().Context(), transaction.Client[*ent.Client](c))
 	if err != nil {
-		return views.Messages{}, err
+		return fmt.Errorf("list messages: %w", err)
 	}
-	page, err := pageOf(query)
-	if err != nil {
-		return views.Messages{}, err
-	}
-	messages, older, newer, err := page.read(c.Request().Context(), transaction.Client[*ent.Client](c))
-	if err != nil {
-		return views.Messages{}, fmt.Errorf("list messages: %w", err)
-	}
-	view := views.Messages{
-		Messages: messages,
-		Newest:   page.newest(),
-		Older:    beside(query, "before", older),
-		Newer:    beside(query, "after", newer),
-		Words:    page.words,
-		Query:    query,
-		Zone:     b.zone,
-		Key:      newKey(),
-		Command:  command(c),
+	view.Zone = a.zone
+	if format == html && view.Newest { // the page with the form
+		view.Key, view.Command = newKey(), command(c)
 	}
 	link(c, view.Older, view.Newer)
-	return view, nil
+	return send(c, http.StatusOK, format, view)
 }
 
 // show shows one message.
-func (b book) show(c echo.Context) error {
+func (a app) show(c echo.Context) error {
+	format, err := negotiate(c, formats...)
+	if err != nil {
+		return err
+	}
 	missing := refuse(http.StatusNotFound, "There is no message %s.", c.Param("id"))
 	id, err := strconv.Atoi(c.Param("id"))
 	if err != nil {
 		return missing
 	}
-	ctx, client := c.Request().Context(), transaction.Client[*ent.Client](c)
-	found, err := client.Message.Get(ctx, id)
+	ctx, messages := c.Request().Context(), transaction.Client[*ent.Client](c).Message
+	found, err := messages.Get(ctx, id)
 	if ent.IsNotFound(err) {
 		return missing
 	}
 	if err != nil {
 		return fmt.Errorf("show message %d: %w", id, err)
 	}
-	view := views.Message{Message: found, Zone: b.zone}
-	if view.Older, err = client.Message.Query().Where(message.IDLT(id)).Order(ent.Desc(message.FieldID)).FirstID(ctx); ent.MaskNotFound(err) != nil {
+	view := views.Message{Message: found, Zone: a.zone}
+	if view.Older, err = messages.Query().Where(message.IDLT(id)).Order(newestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("the message before %d: %w", id, err)
 	}
-	if view.Newer, err = client.Message.Query().Where(message.IDGT(id)).Order(ent.Asc(message.FieldID)).FirstID(ctx); ent.MaskNotFound(err) != nil {
+	if view.Newer, err = messages.Query().Where(message.IDGT(id)).Order(oldestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("the message after %d: %w", id, err)
 	}
 	link(c, view.OlderURL(root(c)), view.NewerURL(root(c)))
-	format, err := negotiate(c.Request(), formats...)
-	if err != nil {
-		return err
-	}
-	if format != html { // which shows the neighbours as well, and they change
+	if format != html { // a page also shows its neighbours, which change
 		c.Response().Header().Set(echo.HeaderLastModified, found.RecordedAt.UTC().Format(http.TimeFormat))
 	}
 	return send(c, http.StatusOK, format, view)
 }
 
-// record records the message that the body holds.
-func (b book) record(c echo.Context) error {
-	// The whole body first: a client that sends slowly must not keep the writer waiting.
+// record records the message in the body.
+func (a app) record(c echo.Context) error {
+	// The whole body first: a client that sends slowly must not hold the writer.
 	sent, err := readSubmission(c.Request())
 	if err != nil {
 		return err
 	}
-	return b.keep(c, sent)
+	return a.keep(c, sent)
 }
 
-// recordByAddress records the message that the address holds, as the recipe has it, for a command-line client. Others get the
-// form, filled in.
-func (b book) recordByAddress(c echo.Context) error {
+// recordByAddress records the message in the address for a command-line client, as the recipe has it. Others get the form,
+// filled in.
+func (a app) recordByAddress(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
 	sent, found, err := fromFields(c.Request().URL.RawQuery)
 	if err != nil {
@@ -120,9 +103,9 @@ func (b book) recordByAddress(c echo.Context) error {
 		if sent, err = sent.withKeyOf(c.Request()); err != nil {
 			return err
 		}
-		return b.keep(c, sent)
+		return a.keep(c, sent)
 	}
-	format, err := negotiate(c.Request(), formats...)
+	format, err := negotiate(c, formats...)
 	if err != nil {
 		return err
 	}
@@ -132,15 +115,13 @@ func (b book) recordByAddress(c echo.Context) error {
 	return send(c, http.StatusOK, html, views.Form{Value: sent.value, Key: newKey()})
 }
 
-// keep stores the message and says so.
-func (b book) keep(c echo.Context, sent submission) error {
-	// Should anything go wrong from here on, until the commit even, the form comes back with it.
-	c.Set(typed, sent.value)
-	if len(sent.value) > b.maxMessage {
+// keep stores the message and answers that it is recorded.
+func (a app) keep(c echo.Context, sent submission) error {
+	if len(sent.value) > a.maxMessage {
 		return refuse(http.StatusRequestEntityTooLarge, "The message has %d bytes, more than the %d that are allowed.",
-			len(sent.value), b.maxMessage)
+			len(sent.value), a.maxMessage)
 	}
-	format, err := negotiate(c.Request(), formats...)
+	format, err := negotiate(c, formats...)
 	if err != nil {
 		return err
 	}
@@ -149,7 +130,7 @@ func (b book) keep(c echo.Context, sent submission) error {
 		return fmt.Errorf("record a message: %w", err)
 	}
 	transaction.AfterCommit(c, func(context.Context) error {
-		b.hub.Notify()
+		a.hub.Notify()
 		return nil
 	})
 	if format == html {
@@ -157,25 +138,25 @@ func (b book) keep(c echo.Context, sent submission) error {
 		return c.Redirect(http.StatusSeeOther, root(c))
 	}
 	c.Response().Header().Set(echo.HeaderLocation, fmt.Sprintf("%smessages/%d", root(c), recorded.ID))
-	return send(c, http.StatusCreated, format, views.Recorded{Message: views.Message{Message: recorded, Zone: b.zone}})
+	return send(c, http.StatusCreated, format, views.Recorded{Message: views.Message{Message: recorded, Zone: a.zone}})
 }
 
-// once stores the message, unless it has been stored with the same key before. That is in the same transaction, so of two
-// requests that come at the same moment one sees what the other has stored.
+// once stores the message, unless it was stored with the same key before. One transaction does both, so of two requests at the
+// same moment one sees what the other has stored.
 func (s submission) once(ctx context.Context, client *ent.Client) (*ent.Message, error) {
+	create := client.Message.Create().SetValue(s.value)
 	if s.key == "" {
-		return client.Message.Create().SetValue(s.value).Save(ctx)
+		return create.Save(ctx)
 	}
 	first, err := client.Message.Query().Where(message.IdempotencyKey(s.key)).Only(ctx)
 	if ent.IsNotFound(err) {
-		return client.Message.Create().SetValue(s.value).SetIdempotencyKey(s.key).Save(ctx)
+		return create.SetIdempotencyKey(s.key).Save(ctx)
 	}
 	if err == nil && first.Value != s.value {
-		err = refuse(http.StatusUnprocessableEntity,
-			"Another message was recorded with the same key. If this one is meant as well, record it again, with a new key.")
+		return nil, refuse(http.StatusUnprocessableEntity, "Another message was recorded with the same key. To record this one, too, use a new key.")
 	}
 	return first, err
 }
 
-// newKey returns a key for a form, which nobody else has.
+// newKey returns an idempotency key for a form, which no other form has.
 func newKey() string { return rand.Text() }

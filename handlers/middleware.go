@@ -12,55 +12,51 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 )
 
-// writeTimeout is how long a client may take for an answer, or for the next portion of one that has no end in sight.
-const writeTimeout = time.Minute
-
-// limit bounds what a client can make the server wait for and keep, before any handler sees the request.
+// limit sets the server's limits for clients.
 func limit(server *http.Server, log *slog.Logger) {
 	server.ReadHeaderTimeout = 10 * time.Second
 	server.ReadTimeout = time.Minute
-	server.WriteTimeout = writeTimeout
+	server.WriteTimeout = time.Minute
 	server.IdleTimeout = 2 * time.Minute
 	server.MaxHeaderBytes = 64 << 10
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 }
 
-// logRequest logs each request once its answer, an error's too, has been decided.
-func (b book) logRequest() echo.MiddlewareFunc {
-	return middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
-		HandleError:     true,
-		LogMethod:       true,
-		LogURI:          true,
-		LogStatus:       true,
-		LogLatency:      true,
-		LogResponseSize: true,
-		LogValuesFunc: func(c echo.Context, v middleware.RequestLoggerValues) error {
-			b.log.LogAttrs(c.Request().Context(), slog.LevelInfo, "request",
-				slog.String("method", v.Method),
-				slog.String("uri", v.URI),
-				slog.Int("status", v.Status),
-				slog.Int64("bytes", v.ResponseSize),
-				slog.Duration("took", v.Latency),
-				slog.String("id", c.Response().Header().Get(echo.HeaderXRequestID)),
-			)
-			return nil
-		},
-	})
+// logRequest gives each request an ID, answers its error, and logs it when it has ended. A client's own ID is ignored: it could
+// be anything.
+func (a app) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		begun, request, answer := time.Now(), c.Request(), c.Response()
+		id := rand.Text()[:10]
+		answer.Header().Set(echo.HeaderXRequestID, id)
+		if err := next(c); err != nil {
+			c.Error(err) // here rather than in Echo, so that the log has the status
+		}
+		a.log.LogAttrs(request.Context(), slog.LevelInfo, "request",
+			slog.String("method", request.Method),
+			slog.String("uri", request.RequestURI),
+			slog.Int("status", answer.Status),
+			slog.Int64("bytes", answer.Size),
+			slog.Duration("took", time.Since(begun)),
+			slog.String("id", id),
+		)
+		return nil
+	}
 }
 
-// recoverPanic turns a panic into an error, which has the stack for the log.
+// recoverPanic turns a panic into an error with the stack.
 func recoverPanic() echo.MiddlewareFunc {
 	return middleware.RecoverWithConfig(middleware.RecoverConfig{
 		StackSize:           16 << 10,
 		DisableStackAll:     true,
-		DisableErrorHandler: true, // it is called further out, where the answer is logged
+		DisableErrorHandler: true, // logRequest calls it
 		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
 			return fmt.Errorf("panic: %w\n%s", err, stack)
 		},
 	})
 }
 
-// headers sets what every answer carries: another site's page may neither frame it nor load it.
+// headers sets the headers of every answer. Another site can neither frame it nor load it.
 func headers(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()
@@ -72,42 +68,26 @@ func headers(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// pageHeaders sets what every page carries besides. It may load nothing from elsewhere and run no script but ours; its
-// forms keep their Origin, which "no-referrer" would take from them.
-func pageHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-		"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("Referrer-Policy", "same-origin")
-}
-
-// requestID gives each request an ID of its own for the log. What the client calls it is not for the log.
-func requestID(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		c.Response().Header().Set(echo.HeaderXRequestID, rand.Text()[:10])
-		return next(c)
-	}
-}
-
-// refuseCrossOrigin refuses what a page of another site sends, except to follow a link: it must not record in the name of its
-// visitors, nor learn from the time that a search takes what is in the book.
+// refuseCrossOrigin refuses the requests of another site's page, except for following a link: such a page must not record for
+// its visitors, nor learn from the duration of a search what the messages contain.
 func refuseCrossOrigin() echo.MiddlewareFunc {
 	protection := http.NewCrossOriginProtection()
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			header := c.Request().Header
 			if header.Get("Sec-Fetch-Site") == "cross-site" && header.Get("Sec-Fetch-Mode") != "navigate" {
-				return refuse(http.StatusForbidden, "A page of another site may only link to this.")
+				return refuse(http.StatusForbidden, "Pages of other sites can only link to this one.")
 			}
 			if err := protection.Check(c.Request()); err != nil {
-				return refuse(http.StatusForbidden, "A page of another site may not do this.").SetInternal(err)
+				return refuse(http.StatusForbidden, "Pages of other sites cannot record here.").SetInternal(err)
 			}
 			return next(c)
 		}
 	}
 }
 
-// limitBody bounds what is read of a request. The longest spelling of a message is JSON's, with six bytes (\u0061)
-// for one; the rest is for what stands around it.
+// limitBody limits the body of a request. JSON may spell a byte of a message with six (\u0061); the rest is for what surrounds
+// the message.
 func limitBody(maxMessage int) echo.MiddlewareFunc {
 	return middleware.BodyLimit(strconv.Itoa(6*maxMessage+16<<10) + "B")
 }

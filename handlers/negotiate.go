@@ -11,7 +11,7 @@ import (
 
 // format is a form in which answers come.
 type format struct {
-	name      string // what ?format= calls it
+	name      string // in ?format=
 	mediaType string
 }
 
@@ -23,41 +23,37 @@ var (
 	atom   = format{"atom", "application/atom+xml"}
 )
 
-// What answers come as, in the order in which they are given to a client to which all are alike.
+// The formats of most answers, and of a list. The first one is for clients that accept anything.
 var (
 	formats     = []format{text, html, asJSON, ndjson}
-	listFormats = append(slices.Clip(formats), atom)
-	allFormats  = []format{text, asJSON, ndjson}
+	listFormats = []format{text, html, asJSON, ndjson, atom}
 )
 
-// negotiate chooses the format of the answer: the one that the address names, or the one that the Accept header
-// prefers, or the first.
-func negotiate(r *http.Request, formats ...format) (format, error) {
-	if query := r.URL.Query(); query.Has("format") {
+// negotiate chooses the format of the answer: the one that the address names, or the one that the Accept header prefers.
+func negotiate(c echo.Context, formats ...format) (format, error) {
+	if c.QueryParams().Has("format") {
 		for _, f := range formats {
-			if f.name == query.Get("format") {
+			if f.name == c.QueryParam("format") {
 				return f, nil
 			}
 		}
 		return format{}, notAcceptable(formats)
 	}
-	accept := strings.Join(r.Header.Values("Accept"), ",")
+	accept := strings.Join(c.Request().Header.Values(echo.HeaderAccept), ",")
 	if strings.TrimSpace(accept) == "" {
 		return formats[0], nil
 	}
 	ranges := parseAccept(accept)
-	var best format
-	var most preference
+	best, chosen := mediaRange{}, format{}
 	for _, f := range formats {
-		if p := ranges.preferenceFor(f.mediaType); p.quality > most.quality ||
-			p.quality == most.quality && p.position < most.position {
-			best, most = f, p
+		if r := mostSpecific(ranges, f.mediaType); r.quality > best.quality || r.quality == best.quality && r.position < best.position {
+			best, chosen = r, f
 		}
 	}
-	if most.quality == 0 {
+	if best.quality == 0 {
 		return format{}, notAcceptable(formats)
 	}
-	return best, nil
+	return chosen, nil
 }
 
 func notAcceptable(formats []format) error {
@@ -68,26 +64,19 @@ func notAcceptable(formats []format) error {
 	return refuse(http.StatusNotAcceptable, "This comes as %s.", strings.Join(names, ", "))
 }
 
-// mediaRange is one element of an Accept header (RFC 9110, section 12.5.1).
+// mediaRange is an element of an Accept header (RFC 9110, section 12.5.1). Of two with the same quality, clients prefer the
+// first.
 type mediaRange struct {
-	pattern string // "text/html", "text/*" or "*/*"
-	quality float64
-}
-
-type mediaRanges []mediaRange
-
-// preference is how much a client wants a media type: the higher quality, then the earlier position.
-type preference struct {
+	pattern  string // "text/html", "text/*" or "*/*"
 	quality  float64
 	position int
 }
 
-// parseAccept reads an Accept header. A quality that is no number counts as 1, as if it were not there.
-func parseAccept(header string) mediaRanges {
-	var ranges mediaRanges
+// parseAccept parses an Accept header. A quality that is not a number counts as 1, as if it were missing.
+func parseAccept(header string) (ranges []mediaRange) {
 	for element := range strings.SplitSeq(header, ",") {
 		pattern, params, _ := strings.Cut(element, ";")
-		r := mediaRange{pattern: strings.ToLower(strings.TrimSpace(pattern)), quality: 1}
+		r := mediaRange{strings.ToLower(strings.TrimSpace(pattern)), 1, len(ranges)}
 		for param := range strings.SplitSeq(params, ";") {
 			name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
 			if q, err := strconv.ParseFloat(value, 64); err == nil && strings.EqualFold(name, "q") {
@@ -99,15 +88,13 @@ func parseAccept(header string) mediaRanges {
 	return ranges
 }
 
-// preferenceFor returns what the most specific range that fits the media type says of it.
-func (ranges mediaRanges) preferenceFor(mediaType string) preference {
+// mostSpecific returns the most specific of the ranges that include the media type, or one of quality 0.
+func mostSpecific(ranges []mediaRange, mediaType string) mediaRange {
 	family, _, _ := strings.Cut(mediaType, "/")
 	for _, pattern := range []string{mediaType, family + "/*", "*/*"} {
-		for position, r := range ranges {
-			if r.pattern == pattern {
-				return preference{r.quality, position}
-			}
+		if i := slices.IndexFunc(ranges, func(r mediaRange) bool { return r.pattern == pattern }); i >= 0 {
+			return ranges[i]
 		}
 	}
-	return preference{}
+	return mediaRange{}
 }

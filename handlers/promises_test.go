@@ -75,8 +75,8 @@ func TestFailedCommitTellsNobody(t *testing.T) {
 	b.exec("CREATE TABLE child (message INT REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)")
 	b.exec("CREATE TRIGGER orphan AFTER INSERT ON messages WHEN new.value = 'doomed' BEGIN INSERT INTO child VALUES (-1); END")
 	for accept, want := range map[string]string{
-		"text/plain":       "That does not fit what is there already, and nothing was changed. In the log it is ",
-		"application/json": `{"title":"Unprocessable Entity","status":422,"detail":"That does not fit`,
+		"text/plain":       "This conflicts with what is stored already. Nothing was changed. In the log it is ",
+		"application/json": `{"title":"Unprocessable Entity","status":422,"detail":"This conflicts with`,
 		browser:            "\ndoomed</textarea>", // what was typed is not lost
 	} {
 		got := b.send("POST", "/record", "doomed", "Content-Type", "text/plain", "Accept", accept)
@@ -126,7 +126,7 @@ func TestReadOnlyDatabase(t *testing.T) {
 	b := open(t)
 	b.exec("PRAGMA query_only = ON")
 	got := b.send("POST", "/record", "a", "Content-Type", "text/plain")
-	if got.status != http.StatusInternalServerError || !strings.Contains(got.body, "may only be read") {
+	if got.status != http.StatusInternalServerError || !strings.Contains(got.body, "is read-only") {
 		t.Errorf("answered %d %s", got.status, got.body)
 	}
 }

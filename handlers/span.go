@@ -13,13 +13,10 @@ import (
 	"daybook/ent/predicate"
 )
 
-// span is the messages with numbers from first to last.
+// span is the messages with IDs from first to last.
 type span struct{ first, last int }
 
-var (
-	everything = span{0, math.MaxInt}
-	nothing    = span{0, -1}
-)
+var everything = span{0, math.MaxInt}
 
 // The orders in which messages are read.
 var (
@@ -27,12 +24,8 @@ var (
 	newestFirst = message.ByID(sql.OrderDesc())
 )
 
-// columns are the columns that are read of a message. The folded value is not among them: it is as long as the value, and nobody
-// is shown it.
-var columns = []string{message.FieldID, message.FieldValue, message.FieldRecordedAt}
-
-// where returns the conditions that a message is in the span and contains the folded words.
-func (s span) where(words []string) (conditions []predicate.Message) {
+// contains returns the conditions that a message is in the span and contains the folded words.
+func (s span) contains(words []string) (conditions []predicate.Message) {
 	if s.first > everything.first {
 		conditions = append(conditions, message.IDGTE(s.first))
 	}
@@ -45,24 +38,21 @@ func (s span) where(words []string) (conditions []predicate.Message) {
 	return conditions
 }
 
-// query returns the query of the messages of the span that contain the words, in order.
-func (s span) query(client *ent.Client, order message.OrderOption, words ...string) *ent.MessageQuery {
-	return client.Message.Query().Where(s.where(words)...).Order(order)
+// limits limits what is read at a time.
+type limits struct {
+	messages int
+	text     int // bytes of text, unless the first message alone has more
 }
 
-// take returns the first messages of the span, in order, that contain the words: at most n, and as many as have so many bytes of
-// text, but at least one. It reports whether there are more.
-func (s span) take(ctx context.Context, client *ent.Client, order message.OrderOption, n, text int, words []string) (messages []*ent.Message, more bool, err error) {
-	if s.first > s.last {
-		return nil, false, nil
-	}
+// take returns the first messages that meet the conditions, within the limits, and reports whether there are more.
+func take(ctx context.Context, client *ent.Client, order message.OrderOption, most limits, conditions ...predicate.Message) (messages []*ent.Message, more bool, err error) {
 	size := 0
-	for m, err := range s.rows(ctx, client, order, words...) {
+	for m, err := range rows(ctx, client, order, conditions) {
 		if err != nil {
 			return nil, false, err
 		}
 		size += len(m.Value)
-		if len(messages) == n || len(messages) > 0 && size > text {
+		if len(messages) == most.messages || len(messages) > 0 && size > most.text {
 			return messages, true, nil
 		}
 		messages = append(messages, m)
@@ -70,15 +60,12 @@ func (s span) take(ctx context.Context, client *ent.Client, order message.OrderO
 	return messages, false, nil
 }
 
-// rows yields the messages of the span that contain the words, in order.
-func (s span) rows(ctx context.Context, client *ent.Client, order message.OrderOption, words ...string) iter.Seq2[*ent.Message, error] {
-	return rows(ctx, client, order, s.where(words)...)
-}
-
-// rows yields the messages that meet the conditions, in order, as the database hands them out, so that many take no more memory
-// than a few. An error comes last.
-func rows(ctx context.Context, client *ent.Client, order message.OrderOption, conditions ...predicate.Message) iter.Seq2[*ent.Message, error] {
-	query := sql.Dialect(dialect.SQLite).Select(columns...).From(sql.Table(message.Table))
+// rows yields the messages that meet the conditions, one by one from the database, so that many take no more memory than a few.
+// The folded value is not read: it is as long as the value, and never shown. An error comes last.
+func rows(ctx context.Context, client *ent.Client, order message.OrderOption, conditions []predicate.Message) iter.Seq2[*ent.Message, error] {
+	query := sql.Dialect(dialect.SQLite).
+		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).
+		From(sql.Table(message.Table))
 	for _, condition := range conditions {
 		condition(query)
 	}

@@ -1,9 +1,9 @@
-// Package live publishes messages as they are recorded. A [Hub] follows what is committed to the database, by whichever process,
-// and hands each message to every subscriber: after its commit, in the order of the book, none twice and none left out.
+// Package live publishes messages as they are recorded. A [Hub] follows what is committed to the database, by any process, and
+// hands each message to every subscriber: after its commit, in the order of the IDs, each once.
 //
-// Each form of a message is encoded once for all. What is kept for subscribers that are a little behind is bounded; those that are
-// further behind read the database, in bounded batches, which those at the same place share. How messages
-// are encoded and sent, and for how long a subscriber may take, is for others to decide.
+// A message is read and encoded once for all subscribers that are at the same place. What a subscriber holds in memory is
+// limited, and shared. Package live knows no HTTP: the caller encodes the messages, sends them, and decides how slow a
+// subscriber may be.
 package live
 
 import (
@@ -11,76 +11,142 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
+	"weak"
 
 	"daybook/ent"
 	"daybook/ent/message"
 )
 
-// Hub publishes the messages of one database. Use [New].
+// A hub looks for messages when it is notified, and every interval, because another process may record in the same database.
+// After each look it pauses, so that messages that come close together are published together.
+const (
+	pause    = 10 * time.Millisecond
+	interval = time.Second
+)
+
+// Hub publishes the messages of a database. Use [New].
 type Hub struct {
-	reader *reader
-	log    *slog.Logger
-	news   chan struct{} // has one when something may have been committed
+	client    *ent.Client
+	log       *slog.Logger
+	news      chan struct{} // holds one when something may have been committed
+	published published
+	batches   batches
 
 	mu          sync.Mutex
 	subscribers int
-	poller      *poller // runs while there are subscribers
+	stop        func() // stops looking for messages, which the hub does while it has subscribers
 }
 
-// New returns a hub of the client's messages. Errors that no subscriber can be given are logged to log.
+// published is how far the hub has published.
+type published struct {
+	mu      sync.Mutex
+	newest  int           // the ID of the newest message
+	changed chan struct{} // closed when there is a newer one
+}
+
+func (p *published) get() (newest int, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.newest, p.changed
+}
+
+func (p *published) set(newest int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if newest > p.newest {
+		p.newest = newest
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+}
+
+// New returns a hub of the client's messages. It logs errors to log.
 func New(client *ent.Client, log *slog.Logger) *Hub {
-	return &Hub{reader: newReader(client), log: log, news: make(chan struct{}, 1)}
+	return &Hub{
+		client:    client,
+		log:       log,
+		news:      make(chan struct{}, 1),
+		published: published{changed: make(chan struct{})},
+		batches:   batches{held: map[int]weak.Pointer[batch]{}},
+	}
 }
 
-// Notify says that something may have been committed, so that subscribers have it at once. Without it, as when another process
-// records, they have it within a second.
+// Notify makes the hub look for messages at once. Without it, as when another process records, that takes up to a second.
 func (h *Hub) Notify() {
 	select {
 	case h.news <- struct{}{}:
-	default: // the hub has yet to look for what was said before
+	default: // the hub has not looked yet since the last time
 	}
 }
 
-// Subscribe begins a subscription to the messages after the one with the ID after, or to those that are recorded from now on if
-// after is nil. It must be closed.
-func (h *Hub) Subscribe(ctx context.Context, after *int) (*Subscriber, error) {
+// Now subscribes to the messages that are recorded from now on.
+const Now = -1
+
+// Subscribe subscribes to the messages after the one with the ID after, or to those from [Now] on. The subscriber must be closed.
+func (h *Hub) Subscribe(ctx context.Context, after int) (*Subscriber, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.subscribers == 0 {
-		poller, err := h.start(ctx)
-		if err != nil {
+		if err := h.start(ctx); err != nil {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
-		h.poller = poller
 	}
 	h.subscribers++
-	s := &Subscriber{hub: h, window: h.poller.window}
-	if after != nil {
-		s.last = *after
-	} else {
-		s.last = s.window.newestID()
+	if after == Now {
+		after, _ = h.published.get()
 	}
-	return s, nil
+	return &Subscriber{hub: h, last: after}, nil
 }
 
-// start starts a poller, which publishes what is recorded from now on.
-func (h *Hub) start(ctx context.Context) (*poller, error) {
-	newest, err := h.reader.client.Message.Query().Order(ent.Desc(message.FieldID)).FirstID(ctx)
-	if ent.MaskNotFound(err) != nil {
-		return nil, err
+// start begins to look for messages. The caller holds mu.
+func (h *Hub) start(ctx context.Context) error {
+	if err := h.look(ctx); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &poller{reader: h.reader, log: h.log, news: h.news, window: newWindow(newest), cancel: cancel}
-	p.running.Go(func() { p.run(ctx) })
-	return p, nil
+	var polling sync.WaitGroup
+	polling.Go(func() { h.poll(ctx) })
+	h.stop = func() {
+		cancel()
+		polling.Wait() // or it could take a notification that is for the next one
+	}
+	return nil
 }
 
-// leave counts a subscriber less. When it was the last one, nothing reads the database any more.
+// leave removes a subscriber. With the last one, the hub stops looking for messages.
 func (h *Hub) leave() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.subscribers--; h.subscribers == 0 {
-		h.poller.stop()
-		h.poller = nil
+		h.stop()
 	}
+}
+
+// poll publishes messages until ctx ends.
+func (h *Hub) poll(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := h.look(ctx); err != nil && ctx.Err() == nil {
+			h.log.LogAttrs(ctx, slog.LevelError, "live", slog.Any("error", err))
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		select {
+		case <-h.news:
+		case <-time.After(interval):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// look publishes what has been committed.
+func (h *Hub) look(ctx context.Context) error {
+	newest, err := h.client.Message.Query().Order(ent.Desc(message.FieldID)).FirstID(ctx)
+	if ent.MaskNotFound(err) != nil {
+		return err
+	}
+	h.published.set(newest)
+	return nil
 }

@@ -1,32 +1,58 @@
 package live
 
-import "context"
+import (
+	"context"
+	"sync"
 
-// Subscriber is handed the messages that a [Hub] publishes, at its own pace. It is for one goroutine.
+	"daybook/ent"
+)
+
+// Subscriber receives the messages that a [Hub] publishes, at its own pace. Only one goroutine may use it.
 type Subscriber struct {
-	hub    *Hub
-	window *window
-	last   int    // the ID of the message that it was handed last
-	held   *batch // what it was handed last, which it may share with others for as long as it holds it
+	hub  *Hub
+	last int    // the ID of the last message that it received
+	held *batch // what it received last, which others share for as long as it holds it
 }
 
-// Next returns the next messages, which are to be used before it is called again: then the subscriber keeps only one batch in
-// memory. If there are none yet, changed is closed when there may be.
+// Next returns the next messages. They are valid until the next call, so that a subscriber has only one batch in memory. If there
+// are none, changed is closed when there may be.
 func (s *Subscriber) Next(ctx context.Context) (next []*Message, changed <-chan struct{}, err error) {
-	held, changed, ok := s.window.after(s.last)
-	if !ok {
-		if held, err = s.hub.reader.shared(ctx, s.last); err != nil {
-			return nil, nil, err
-		}
+	s.held = nil
+	newest, changed := s.hub.published.get()
+	if s.last >= newest {
+		return nil, changed, nil
 	}
-	s.held = held
-	if n := len(held.messages); n > 0 {
-		s.last = held.messages[n-1].ID
+	if s.held, err = s.hub.batches.after(ctx, s.hub.client, s.last); err != nil {
+		return nil, nil, err
 	}
-	return held.messages, changed, nil
+	if n := len(s.held.messages); n > 0 {
+		s.last = s.held.messages[n-1].ID
+	}
+	return s.held.messages, changed, nil
 }
 
 // Close ends the subscription.
-func (s *Subscriber) Close() {
-	s.hub.leave()
+func (s *Subscriber) Close() { s.hub.leave() }
+
+// Message is a message that many subscribers share. They must not change it.
+type Message struct {
+	*ent.Message
+
+	mu        sync.Mutex
+	encodings map[string][]byte
+}
+
+// Encoded returns the message in the format. Only for the first subscriber that asks, it calls encode.
+func (m *Message) Encoded(format string, encode func(*ent.Message) []byte) []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	encoded, ok := m.encodings[format]
+	if !ok {
+		if m.encodings == nil {
+			m.encodings = map[string][]byte{}
+		}
+		encoded = encode(m.Message)
+		m.encodings[format] = encoded
+	}
+	return encoded
 }

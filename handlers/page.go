@@ -1,0 +1,146 @@
+package handlers
+
+import (
+	"context"
+	"maps"
+	"math"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"daybook/ent"
+	"daybook/views"
+)
+
+// What a page shows. It is rendered whole, in memory, so its text is limited.
+const (
+	pageSize    = 50 // messages, unless the address has a limit
+	maxPageSize = 1000
+	maxPageText = 1 << 20 // bytes
+)
+
+// maxSearch is the size in bytes of the longest search.
+const maxSearch = 2000
+
+// page is a keyset page: its address names the message beside it instead of a position, and so goes on to show the same messages
+// while others are recorded.
+type page struct {
+	span
+	forward bool // the page begins at the span's first message, rather than at its last
+	size    int  // messages
+	words   views.Words
+	query   url.Values
+}
+
+// pageOf reads which page the address asks for.
+func pageOf(c echo.Context) (page, error) {
+	query, err := parameters(c)
+	if err != nil {
+		return page{}, err
+	}
+	p := page{span: everything, query: query}
+	if p.words, err = wordsOf(query); err != nil {
+		return page{}, err
+	}
+	before, err := number(query, "before", 1, math.MaxInt, math.MaxInt)
+	if err != nil {
+		return page{}, err
+	}
+	after, err := number(query, "after", 0, math.MaxInt-1, -1)
+	if err != nil {
+		return page{}, err
+	}
+	if p.size, err = number(query, "limit", 1, maxPageSize, pageSize); err != nil {
+		return page{}, err
+	}
+	switch p.forward = query.Has("after"); {
+	case p.forward && query.Has("before"):
+		return page{}, refuse(http.StatusBadRequest, "A page is before a message or after one, not both.")
+	case p.forward:
+		p.first = after + 1
+	case query.Has("before"):
+		p.last = before - 1
+	}
+	return p, nil
+}
+
+// parameters reads the parameters of the address. It refuses those that cannot be read: without them the answer would be to
+// another question.
+func parameters(c echo.Context) (url.Values, error) {
+	query, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, "The address is not percent-encoded. With curl, use -G and --data-urlencode.").SetInternal(err)
+	}
+	return query, nil
+}
+
+// number reads a parameter, which is usual if the address does not have it.
+func number(query url.Values, name string, least, most, usual int) (int, error) {
+	if !query.Has(name) {
+		return usual, nil
+	}
+	n, err := strconv.Atoi(query.Get(name))
+	if err != nil || n < least || n > most {
+		return 0, refuse(http.StatusBadRequest, "%s must be a whole number from %d to %d.", name, least, most)
+	}
+	return n, nil
+}
+
+// wordsOf reads the words of a search.
+func wordsOf(query url.Values) (views.Words, error) {
+	q := query.Get("q")
+	if len(q) > maxSearch {
+		return nil, refuse(http.StatusBadRequest, "A search has at most %d bytes.", maxSearch)
+	}
+	if !utf8.ValidString(q) || strings.ContainsRune(q, 0) {
+		return nil, refuse(http.StatusBadRequest, "A search must be UTF-8 text.")
+	}
+	return views.NewWords(q), nil
+}
+
+// read reads the page.
+func (p page) read(ctx context.Context, client *ent.Client) (view views.Messages, err error) {
+	order, behind := newestFirst, span{p.last + 1, everything.last}
+	if p.forward {
+		order, behind = oldestFirst, span{everything.first, p.first - 1}
+	}
+	messages, more, err := take(ctx, client, order, limits{p.size, maxPageText}, p.contains(p.words)...)
+	if err != nil {
+		return views.Messages{}, err
+	}
+	others := false
+	if p.span != everything {
+		if others, err = client.Message.Query().Where(behind.contains(p.words)...).Exist(ctx); err != nil {
+			return views.Messages{}, err
+		}
+	}
+	older, newer := more, others
+	if p.forward {
+		slices.Reverse(messages)
+		older, newer = others, more
+	}
+	view = views.Messages{Messages: messages, Newest: p.span == everything && len(p.words) == 0, Words: p.words, Query: p.query}
+	if n := len(messages); n > 0 {
+		p.span = span{messages[n-1].ID, messages[0].ID}
+	}
+	if older {
+		view.Older = p.beside("before", p.first)
+	}
+	if newer {
+		view.Newer = p.beside("after", p.last)
+	}
+	return view, nil
+}
+
+// beside returns the address of the page before or after a message.
+func (p page) beside(side string, id int) string {
+	query := maps.Clone(p.query)
+	query.Del("before")
+	query.Del("after")
+	return views.Address(query, side, strconv.Itoa(id))
+}

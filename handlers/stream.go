@@ -1,0 +1,51 @@
+package handlers
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// A client that reads an answer of unknown length must read each portion of it in time, or it is disconnected.
+const (
+	streamPortion = 64 << 10 // bytes
+	streamTimeout = 10 * time.Second
+)
+
+// stream is an answer of unknown length.
+type stream struct {
+	to       *echo.Response
+	shutdown *shutdown
+	portion  int // bytes that were written since the deadline was set
+}
+
+// begin sends the headers. From then on nothing is held back, and an error cannot be answered.
+func (s *stream) begin() error {
+	s.to.WriteHeader(http.StatusOK)
+	s.to.Flush()
+	return s.giveTime()
+}
+
+// write writes a part of the answer, portion by portion.
+func (s *stream) write(part []byte) error {
+	for chunk := range slices.Chunk(part, streamPortion) {
+		if s.portion+len(chunk) > streamPortion {
+			if err := s.giveTime(); err != nil {
+				return err
+			}
+		}
+		s.portion += len(chunk)
+		if _, err := s.to.Write(chunk); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveTime sets the deadline of the next portion.
+func (s *stream) giveTime() error {
+	s.portion = 0
+	return s.shutdown.allow(s.to, streamTimeout)
+}
