@@ -29,17 +29,19 @@ func (a app) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 		begun, request, answer := time.Now(), c.Request(), c.Response()
 		id := rand.Text()[:10]
 		answer.Header().Set(echo.HeaderXRequestID, id)
+		defer func() { // also if the answer is aborted
+			a.log.LogAttrs(request.Context(), slog.LevelInfo, "request",
+				slog.String("method", request.Method),
+				slog.String("uri", request.RequestURI),
+				slog.Int("status", answer.Status),
+				slog.Int64("bytes", answer.Size),
+				slog.Duration("took", time.Since(begun)),
+				slog.String("id", id),
+			)
+		}()
 		if err := next(c); err != nil {
 			c.Error(err) // here rather than in Echo, so that the log has the status
 		}
-		a.log.LogAttrs(request.Context(), slog.LevelInfo, "request",
-			slog.String("method", request.Method),
-			slog.String("uri", request.RequestURI),
-			slog.Int("status", answer.Status),
-			slog.Int64("bytes", answer.Size),
-			slog.Duration("took", time.Since(begun)),
-			slog.String("id", id),
-		)
 		return nil
 	}
 }
