@@ -142,28 +142,37 @@ func TestDamagedDatabase(t *testing.T) {
 	}
 }
 
-// TestBusyDatabase holds the lock from another process's place.
-func TestBusyDatabase(t *testing.T) {
-	b := open(t)
+// lock holds the lock from another process's place, until unlock is called. Nobody waits for it for long.
+func (b *book) lock() (unlock func()) {
+	b.t.Helper()
 	b.exec("PRAGMA busy_timeout = 50")
 	other, err := sql.Open(sql.Drivers()[0], b.path+"?_txlock=immediate")
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
-	defer other.Close()
+	b.t.Cleanup(func() { other.Close() })
 	tx, err := other.Begin()
 	if err != nil {
-		t.Fatal(err)
+		b.t.Fatal(err)
 	}
+	return func() {
+		b.t.Helper()
+		if err := tx.Rollback(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+}
+
+func TestBusyDatabase(t *testing.T) {
+	b := open(t)
+	unlock := b.lock()
 	if got := b.send("POST", "/record", "a", "Content-Type", "text/plain"); got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("answered %d, Retry-After %q: %s", got.status, got.header.Get("Retry-After"), got.body)
 	}
 	if got := b.send("GET", "/", ""); got.status != 200 {
 		t.Errorf("a reader waited for the writer: %d %s", got.status, got.body)
 	}
-	if err := tx.Rollback(); err != nil {
-		t.Fatal(err)
-	}
+	unlock()
 	b.record("a")
 }
 

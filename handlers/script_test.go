@@ -2,11 +2,13 @@ package handlers_test
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -130,6 +132,11 @@ type answered struct {
 	written bool
 }
 
+func (a *answered) WriteHeader(status int) {
+	a.written = true
+	a.ResponseWriter.WriteHeader(status)
+}
+
 func (a *answered) Write(content []byte) (int, error) {
 	a.written = true
 	return a.ResponseWriter.Write(content)
@@ -159,17 +166,188 @@ func TestBrowserKeepsWhatIsTypedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestBrowserKeepsTheMessageThatAnotherPageAnswers has a proxy that wants its visitors to log in.
+// TestBrowserKeepsTheMessageThatAnotherPageAnswers has a proxy that wants its visitors to log in: it answers with a page, or
+// leads to one, or, as it knows them elsewhere already, back to the book.
 func TestBrowserKeepsTheMessageThatAnotherPageAnswers(t *testing.T) {
+	login := func(w http.ResponseWriter) {
+		w.Header().Set("Content-Type", "text/html")
+		fmt.Fprint(w, "<h1>Log in</h1>")
+	}
+	for _, location := range []string{"", "/login", "/", "/record"} {
+		t.Run("leads to "+location, func(t *testing.T) {
+			b, tab := open(t), launch(t)
+			var known atomic.Bool
+			tab.do(chromedp.Navigate(b.front(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case r.URL.Path == "/login", r.Method == "POST" && location == "" && !known.Load():
+					login(w)
+				case r.Method == "POST" && !known.Load():
+					http.Redirect(w, r, location, http.StatusFound)
+				}
+			})))
+			tab.do(chromedp.SendKeys(area, "kept"), chromedp.Click(button))
+			tab.until(`document.querySelector("[role=alert]") && document.querySelector("textarea").value === "kept"`)
+			if got := tab.text("[role=alert]"); location != "/record" && got != "It was not recorded." {
+				t.Errorf("the page says %q", got)
+			}
+			known.Store(true)
+			tab.do(chromedp.Click(button))
+			tab.until(`document.querySelector(".entry .value")?.textContent === "kept" && !document.querySelector("[role=alert]")`)
+			b.holds("kept")
+		})
+	}
+}
+
+// holds looks whether these messages are recorded, each once and with a key of its own.
+func (b *book) holds(want ...string) {
+	b.t.Helper()
+	if got := b.values(); !slices.Equal(got, want) {
+		b.t.Errorf("the book holds %q, want %q", got, want)
+	}
+	if keys := b.number("SELECT count(DISTINCT idempotency_key) FROM messages"); keys != len(want) {
+		b.t.Errorf("%d messages have %d keys", len(want), keys)
+	}
+}
+
+// TestBrowserRecordsWhileTheListIsAway records while the list, to which a page is redirected, is not to be had.
+func TestBrowserRecordsWhileTheListIsAway(t *testing.T) {
+	for name, list := range map[string]http.HandlerFunc{
+		"busy": func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "The database is busy.", http.StatusServiceUnavailable)
+		},
+		"broken": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"slow":   func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, tab := open(t), launch(t)
+			var away atomic.Bool
+			tab.do(chromedp.Navigate(b.front(func(w http.ResponseWriter, r *http.Request) {
+				if away.Load() && r.URL.Path == "/" {
+					list(w, r)
+				}
+			})))
+			b.came.waitFor(t, 1, "/live?after=0")
+			away.Store(true)
+			tab.tabTo(area)
+			for _, message := range []string{"first", "second"} {
+				tab.press(message)
+				tab.press(kb.Enter, kb.ModifierCtrl)
+				tab.until(`document.querySelector("textarea").value === ""`)
+				tab.until(fmt.Sprintf(`document.querySelector(".entry .value")?.textContent === %q`, message)) // by the stream
+				if !tab.is(`!document.querySelector("[role=alert]") && !document.querySelector("[aria-invalid]") && document.activeElement.name === "msg"`) {
+					t.Error("there is a problem, or the focus is elsewhere")
+				}
+			}
+			away.Store(false)
+			tab.press("third")
+			tab.press(kb.Enter, kb.ModifierCtrl)
+			tab.until(`document.querySelectorAll(".entry").length === 3 && document.querySelector("textarea").value === ""`)
+			tab.until(`document.querySelector(".news").textContent === ""`)
+			b.holds("first", "second", "third")
+		})
+	}
+}
+
+// TestBrowserSaysWhatIsRecordedButNotShown has no list for a while, and never a stream: a proxy waits for its end.
+func TestBrowserSaysWhatIsRecordedButNotShown(t *testing.T) {
 	b, tab := open(t), launch(t)
+	var away atomic.Bool
 	tab.do(chromedp.Navigate(b.front(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == "POST" {
-			w.Header().Set("Content-Type", "text/html")
-			fmt.Fprint(w, "<h1>Log in</h1>")
+		switch {
+		case r.URL.Path == "/live":
+			<-r.Context().Done()
+			panic(http.ErrAbortHandler)
+		case r.URL.Path == "/" && away.Load():
+			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})))
+	away.Store(true)
+	tab.tabTo(area)
+	for _, message := range []string{"first", "second"} {
+		tab.press(message)
+		tab.press(kb.Enter, kb.ModifierCtrl)
+		tab.until(`document.querySelector("textarea").value === "" && document.querySelector(".news[role=status]").textContent.includes("is recorded")`)
+		if !tab.is(`!document.querySelector("[role=alert]") && document.activeElement.name === "msg"`) {
+			t.Error("there is a problem, or the focus is elsewhere")
+		}
+	}
+	away.Store(false)
+	tab.press("third")
+	tab.press(kb.Enter, kb.ModifierCtrl)
+	tab.until(`[...document.querySelectorAll(".entry .value")].map(value => value.textContent).join(" ") === "third second first"`)
+	tab.until(`document.querySelector("textarea").value === "" && document.querySelector(".news").textContent === ""`)
+	b.holds("first", "second", "third")
+}
+
+// TestBrowserKeepsTheMessageThatABusyBookRefuses has another process hold the lock.
+func TestBrowserKeepsTheMessageThatABusyBookRefuses(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(chromedp.Navigate(b.url))
+	unlock := b.lock()
 	tab.do(chromedp.SendKeys(area, "kept"), chromedp.Click(button))
-	tab.until(`document.querySelector("[role=alert]")?.textContent.includes("not recorded") && document.querySelector("textarea").value === "kept"`)
+	tab.until(`document.querySelector("form [role=alert]")?.textContent.includes("busy")`)
+	if !tab.is(`document.querySelector("textarea").value === "kept" && document.activeElement.name === "msg" && !document.querySelector(".entry")`) {
+		t.Error("the message or the focus is lost")
+	}
+	unlock()
+	tab.do(chromedp.Click(button))
+	tab.until(`document.querySelector(".entry .value")?.textContent === "kept" && !document.querySelector("[role=alert]")`)
+	b.holds("kept")
+}
+
+// TestBrowserKeepsWhatCannotBeRecorded mends a message that may not be as it is.
+func TestBrowserKeepsWhatCannotBeRecorded(t *testing.T) {
+	b, tab := open(t), launch(t)
+	tab.do(chromedp.Navigate(b.url))
+	for refused, problem := range map[string]string{
+		"with NUL\x00":                       "contains a NUL character", // 422
+		strings.Repeat("x", maxMessage+1):    "more than the 1000",       // 413
+		strings.Repeat("x", 6*maxMessage<<4): "larger than any message",  // before it is read
+	} {
+		tab.do(chromedp.SetValue(area, refused), chromedp.Click(button))
+		tab.until(fmt.Sprintf(`document.querySelector("form [role=alert]")?.textContent.includes(%q)`, problem))
+		if got := get(tab, chromedp.Value(area)); got != refused {
+			t.Errorf("the form holds %d bytes of %d", len(got), len(refused))
+		}
+		if !tab.is(`document.activeElement.name === "msg" && document.querySelectorAll("[role=alert]").length === 1`) {
+			t.Error("the focus is elsewhere, or there are several problems")
+		}
+	}
+	tab.do(chromedp.SetValue(area, "mended"), chromedp.Click(button))
+	tab.until(`document.querySelector(".entry .value")?.textContent === "mended" && !document.querySelector("[role=alert]")`)
+	b.holds("mended")
+}
+
+// TestBrowserRecordsOnceWhatWasNotAnswered loses the answers to what is recorded. Sent again, a message is there once; changed, it
+// has to be meant.
+func TestBrowserRecordsOnceWhatWasNotAnswered(t *testing.T) {
+	b, tab := open(t), launch(t)
+	var lose atomic.Bool
+	tab.do(chromedp.Navigate(b.front(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Method != "POST" || !lose.Load() {
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		b.send("POST", "/record", string(body), "Content-Type", r.Header.Get("Content-Type"), "Accept", r.Header.Get("Accept"))
+		panic(http.ErrAbortHandler)
+	})))
+	for _, message := range []string{"same", "other"} {
+		lose.Store(true)
+		tab.do(chromedp.SetValue(area, message), chromedp.Click(button))
+		tab.until(`document.querySelector("[role=alert]")?.textContent.includes("cannot be reached")`)
+		lose.Store(false)
+		if message == "other" {
+			tab.do(chromedp.SetValue(area, "changed"), chromedp.Click(button))
+			tab.until(`document.querySelector("[role=alert]")?.textContent.includes("same key") && document.querySelector("textarea").value === "changed"`)
+		}
+		tab.do(chromedp.Click(button))
+		tab.until(`document.querySelector("textarea").value === "" && !document.querySelector("[role=alert]")`)
+	}
+	tab.until(`[...document.querySelectorAll(".entry .value")].map(value => value.textContent).join(" ") === "changed other same"`)
+	b.holds("same", "other", "changed")
 }
 
 // TestPageOutlivesTheServer has a page open while the server stops, is away, and comes back.

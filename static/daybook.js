@@ -146,25 +146,36 @@ function live(book) {
     form.msg.focus();
   };
 
+  // A key of its own for each message, wherever the next page may be. crypto.randomUUID is not there without HTTPS.
+  const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
+
+  // show shows what has just been recorded. If the list cannot be had now, the stream brings it.
+  const show = async ({ id }) => {
+    await load().then(merge).catch(() => {});
+    showAll();
+    if (newest < id) status.textContent = "It is recorded, and will appear here.";
+  };
+
+  // It asks for JSON, as that is answered with 201 if the message is recorded, and only then. For a page, the answer would be a
+  // redirect: to the list, which may fail to come although the message is recorded, or to where a proxy has its visitors log in.
   const record = async () => {
     const sent = form.msg.value;
     const response = await fetch(form.action, {
       method: "POST",
-      headers: { Accept: "text/html" },
+      headers: { Accept: "application/json" },
       body: new URLSearchParams(new FormData(form)),
     });
-    const page = parse(await response.text());
-    const key = page.querySelector("form.record [name=key]");
-    if (key) form.key.value = key.value;
-    if (!response.ok || !key) { // or it is no page of ours: a proxy wants its visitors to log in again, say
-      complain((page.querySelector(".problem") ?? page.querySelector(".failure h1"))?.textContent ?? "It was not recorded.");
+    const answer = response.json().catch(() => ({})); // it is not ours, or has broken off
+    const recorded = response.status === 201;
+    if (recorded || response.status === 422) form.key.value = newKey(); // a message has the old one: this one, or another
+    if (!recorded) {
+      complain((await answer).detail ?? "It was not recorded.");
       return;
     }
     complain("");
     if (form.msg.value.startsWith(sent)) form.msg.setRangeText("", 0, sent.length); // and what was typed meanwhile stays
     grow(form.msg);
-    merge(page);
-    showAll();
+    answer.then(show); // the next message need not wait for that
   };
 
   let underWay = false;
