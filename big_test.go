@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -22,16 +24,16 @@ import (
 	"daybook/ent/schema"
 )
 
-// bigBook makes a book of a million messages in the folder, of texts of several kinds, or of fewer where a million would take
+// bigDatabase makes a database of a million messages of several kinds in the folder, or of fewer where a million would take
 // minutes. It returns how many there are.
-func bigBook(t *testing.T, folder string) (messages int) {
+func bigDatabase(t *testing.T, folder string) (messages int) {
 	t.Helper()
 	messages = 1_000_000
 	if race {
 		messages = 100_000
 	}
 	path := filepath.Join(folder, "daybook.db")
-	makeBook(t, path, schema.Version)
+	makeDatabase(t, path, schema.Version)
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -55,12 +57,12 @@ func bigBook(t *testing.T, folder string) (messages int) {
 	return messages
 }
 
-// TestStopWhileMessagesAreFolded stops the first start on a book whose messages were recorded by an older version.
+// TestStopWhileMessagesAreFolded stops the first start with a database whose messages were recorded by an older version.
 func TestStopWhileMessagesAreFolded(t *testing.T) {
 	const messages = 100_000
 	folder := t.TempDir()
 	path := filepath.Join(folder, "daybook.db")
-	makeBook(t, path, schema.Version)
+	makeDatabase(t, path, schema.Version)
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -106,10 +108,10 @@ func folded(t *testing.T, driver dialect.Driver, id int) bool {
 	return is
 }
 
-// TestBigBook has a server of a book that is larger than the memory that it may take.
-func TestBigBook(t *testing.T) {
+// TestBigDatabase has a server whose database is larger than the memory that it may take.
+func TestBigDatabase(t *testing.T) {
 	folder := t.TempDir()
-	messages := bigBook(t, folder)
+	messages := bigDatabase(t, folder)
 	s := serveIn(t, folder, "--listen=127.0.0.1:0")
 	defer s.stop(syscall.SIGTERM)
 	for _, format := range []string{"text", "ndjson", "json"} {
@@ -158,7 +160,7 @@ func (s *server) search(query string) page {
 	return s.page("?format=json&q=" + url.QueryEscape(query))
 }
 
-// walk goes through the whole book, page by page, while others record.
+// walk goes through the whole list, page by page, while others record.
 func (s *server) walk(t *testing.T, messages int) {
 	stop := make(chan struct{})
 	var others sync.WaitGroup

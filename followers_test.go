@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -13,14 +15,14 @@ import (
 	"daybook/ent/schema"
 )
 
-// TestUnreadFollowersShareMemory has a thousand that begin at the beginning of a book of long messages, and read nothing.
+// TestUnreadFollowersShareMemory has a thousand that begin with the first of many long messages, and read nothing.
 func TestUnreadFollowersShareMemory(t *testing.T) {
 	if race {
 		t.Skip("the race detector takes memory, too")
 	}
 	folder := t.TempDir()
 	path := filepath.Join(folder, "daybook.db")
-	makeBook(t, path, schema.Version)
+	makeDatabase(t, path, schema.Version)
 	fill(t, path, 400, 64<<10)
 	s := serveIn(t, folder, "--listen=127.0.0.1:0")
 	small := net.Dialer{Control: func(_, _ string, conn syscall.RawConn) error { // or the kernel would take megabytes for each

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -312,7 +314,7 @@ func TestRefusedStart(t *testing.T) {
 	if err := os.WriteFile(text, bytes.Repeat([]byte("Dear Anna, "), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	makeBook(t, filepath.Join(folder, "newer.db"), schema.Version+1)
+	makeDatabase(t, filepath.Join(folder, "newer.db"), schema.Version+1)
 	photos, err := database.Open(t.Context(), filepath.Join(folder, "photos.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -331,11 +333,11 @@ func TestRefusedStart(t *testing.T) {
 		status   int
 		sentence string
 	}{
-		{"a taken port", []string{"--listen=" + taken.Addr().String()}, 1, taken.Addr().String() + " is taken by another program"},
-		{"all addresses", []string{"--listen=0.0.0.0:0"}, 1, "not listening on 0.0.0.0:0, where other machines could record: add --open"},
-		{"all addresses, unsaid", []string{"DAYBOOK_LISTEN=:0"}, 1, "not listening on :0"},
-		{"no address", []string{"--listen=here"}, 1, `cannot listen on "here": give host:port`},
-		{"a file for a socket", []string{"--listen=unix:letter.txt"}, 1, "letter.txt is a file and no socket"},
+		{"a taken port", []string{"--listen=" + taken.Addr().String()}, 1, "another program listens on " + taken.Addr().String() + ": stop it, or use another address"},
+		{"all addresses", []string{"--listen=0.0.0.0:0"}, 1, "other machines can reach 0.0.0.0:0, and could read and record: use --open"},
+		{"all addresses, unsaid", []string{"DAYBOOK_LISTEN=:0"}, 1, "other machines can reach :0"},
+		{"no address", []string{"--listen=here"}, 1, `cannot listen on "here": use host:port`},
+		{"a file for a socket", []string{"--listen=unix:letter.txt"}, 1, "letter.txt is not a socket: use another path"},
 		{"another program's database", []string{"--database=photos.db"}, 1, "photos.db: the database belongs to another program"},
 		{"no folder", []string{"--database=none/a.db"}, 1, filepath.Join(folder, "none") + " does not exist"},
 		{"not a database", []string{"--database=letter.txt"}, 1, "letter.txt is not a SQLite database"},
@@ -382,7 +384,7 @@ func TestUnwritableDatabase(t *testing.T) {
 	if err := errors.Join(os.Mkdir(open, 0o755), os.Chmod(open, 0o777)); err != nil {
 		t.Fatal(err)
 	}
-	makeBook(t, old, schema.Version)
+	makeDatabase(t, old, schema.Version)
 	if err := errors.Join(os.Chmod(old, 0o444), os.Chmod(folder, 0o555)); err != nil {
 		t.Fatal(err)
 	}
@@ -447,8 +449,8 @@ func TestVersionAndHelp(t *testing.T) {
 	}
 }
 
-// makeBook makes a database as a program with the version of the schema would.
-func makeBook(t *testing.T, path string, version int) {
+// makeDatabase makes a database as a program with the version of the schema would.
+func makeDatabase(t *testing.T, path string, version int) {
 	t.Helper()
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {

@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -22,7 +24,7 @@ import (
 func TestStopWaitsForNoStalledClient(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "daybook.db")
-	makeBook(t, path, schema.Version)
+	makeDatabase(t, path, schema.Version)
 	fill(t, path, 400, 64<<10) // more than lies between the server and a client
 	s := serveIn(t, folder, "--listen=127.0.0.1:0")
 	for _, stalled := range []string{

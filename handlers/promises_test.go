@@ -75,7 +75,7 @@ func TestFailedCommitTellsNobody(t *testing.T) {
 	b.exec("CREATE TABLE child (message INT REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)")
 	b.exec("CREATE TRIGGER orphan AFTER INSERT ON messages WHEN new.value = 'doomed' BEGIN INSERT INTO child VALUES (-1); END")
 	for accept, want := range map[string]string{
-		"text/plain":       "This conflicts with what is stored already. Nothing was changed. In the log it is ",
+		"text/plain":       "This conflicts with what is stored already. Nothing was changed. The server's log has the details under ",
 		"application/json": `{"title":"Unprocessable Entity","status":422,"detail":"This conflicts with`,
 		browser:            "\ndoomed</textarea>", // what was typed is not lost
 	} {

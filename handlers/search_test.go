@@ -54,7 +54,7 @@ func TestSearch(t *testing.T) {
 	if strings.Contains(html, "<textarea") {
 		t.Error("what was found has the form that records")
 	}
-	if html := b.send("GET", "/?q=nowhere", "", "Accept", browser).body; !strings.Contains(html, "No message here contains that") {
+	if html := b.send("GET", "/?q=nowhere", "", "Accept", browser).body; !strings.Contains(html, "No messages on this page match the search") {
 		t.Errorf("nothing is found, and the page says %s", html)
 	}
 }

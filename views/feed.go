@@ -3,16 +3,16 @@ package views
 import (
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"golang.org/x/tools/blog/atom"
-
-	"daybook/ent"
 )
 
-// Atom returns the messages as a feed (RFC 4287). Addresses in it are relative to its own, as on a page; the host is that of
-// the request, by which feeds of different books are told apart.
+// maxTitle is how many bytes of a message a feed reader shows as its title.
+const maxTitle = 100
+
+// Atom returns the messages as a feed (RFC 4287). Its addresses are relative, as on a page. The host is the request's: it makes
+// the IDs of different servers' feeds different.
 func (v Messages) Atom(root, host string) *atom.Feed {
 	feed := &atom.Feed{
 		Title:  "Daybook",
@@ -30,45 +30,28 @@ func (v Messages) Atom(root, host string) *atom.Feed {
 	if v.Older != "" {
 		feed.Link = append(feed.Link, atom.Link{Rel: "next", Href: v.Older}) // RFC 5005
 	}
-	for _, m := range v.Messages {
-		feed.Entry = append(feed.Entry, entryOf(m, root))
-	}
 	if len(v.Messages) > 0 {
 		feed.Updated = atom.Time(v.Messages[0].RecordedAt.UTC())
+	}
+	for _, m := range v.Messages {
+		title, _, _ := strings.Cut(strings.TrimSpace(m.Value), "\n")
+		if len(title) > maxTitle {
+			title = strings.ToValidUTF8(title[:maxTitle], "") + "…" // without a part of a character at the end
+		}
+		recordedAt := m.RecordedAt.UTC()
+		feed.Entry = append(feed.Entry, &atom.Entry{
+			Title:     title,
+			ID:        urn(recordedAt.Format(time.RFC3339Nano) + " " + m.Value),
+			Link:      []atom.Link{{Rel: "alternate", Type: "text/html", Href: messageURL(root, m.ID)}},
+			Published: atom.Time(recordedAt),
+			Updated:   atom.Time(recordedAt),
+			Content:   &atom.Text{Type: "text", Body: m.Value},
+		})
 	}
 	return feed
 }
 
-// entryOf returns a message as an entry of a feed.
-func entryOf(m *ent.Message, root string) *atom.Entry {
-	recorded := atom.Time(m.RecordedAt.UTC())
-	return &atom.Entry{
-		Title:     firstLine(m.Value),
-		ID:        urn(m.RecordedAt.UTC().Format(time.RFC3339Nano) + " " + m.Value),
-		Link:      []atom.Link{{Rel: "alternate", Type: "text/html", Href: messageURL(root, m.ID)}},
-		Published: recorded,
-		Updated:   recorded,
-		Content:   &atom.Text{Type: "text", Body: m.Value},
-	}
-}
-
-// urn returns a name that is always the same for the same thing, and different for others (RFC 9562, section 5.5).
-func urn(thing string) string {
-	return uuid.NewSHA1(uuid.Nil, []byte("daybook "+thing)).URN()
-}
-
-// maxTitle is how many bytes of a message a feed reader is shown as its title.
-const maxTitle = 100
-
-// firstLine returns the beginning of the text.
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	if len(line) <= maxTitle {
-		return line
-	}
-	line = line[:maxTitle]
-	for !utf8.ValidString(line) {
-		line = line[:len(line)-1]
-	}
-	return line + "…"
+// urn returns an ID that is always the same for the same name (RFC 9562, section 5.5).
+func urn(name string) string {
+	return uuid.NewSHA1(uuid.Nil, []byte("daybook "+name)).URN()
 }

@@ -1,24 +1,94 @@
 package views
 
 import (
+	"context"
+	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"daybook/ent"
 )
 
-// Messages shows a page of the book: messages under the days they were recorded on.
+// Message shows one message.
+type Message struct {
+	Message *ent.Message
+	Older   int            // the ID of the message before it, or 0
+	Newer   int            // the ID of the message after it, or 0
+	Zone    *time.Location // of the day and the time on the page
+}
+
+// OlderURL returns the address of the message before it, or "".
+func (v Message) OlderURL(root string) string { return messageURL(root, v.Older) }
+
+// NewerURL returns the address of the message after it, or "".
+func (v Message) NewerURL(root string) string { return messageURL(root, v.Newer) }
+
+// messageURL returns the address of a message's own page, or "" for the ID 0, which no message has.
+func messageURL(root string, id int) string {
+	if id == 0 {
+		return ""
+	}
+	return root + "messages/" + strconv.Itoa(id)
+}
+
+// AppendText appends the message as one line:
+//
+//	ID<TAB>2026-11-20T17:42:12Z<TAB>the message, escaped<LF>
+func (v Message) AppendText(dst []byte) []byte {
+	dst = append(strconv.AppendInt(dst, int64(v.Message.ID), 10), '\t')
+	dst = append(v.Message.RecordedAt.UTC().AppendFormat(dst, time.RFC3339), '\t')
+	return append(appendEscaped(dst, v.Message.Value), '\n')
+}
+
+// AppendJSON appends the message, exactly as it was recorded:
+//
+//	{"id":3,"value":"two lines\nin one message","recorded_at":"2026-11-20T17:42:13.123456Z"}
+//
+// It takes a quarter of the time of encoding/json, which matters when all messages are sent.
+func (v Message) AppendJSON(dst []byte) []byte {
+	dst = strconv.AppendInt(append(dst, `{"id":`...), int64(v.Message.ID), 10)
+	dst = appendString(append(dst, `,"value":`...), v.Message.Value)
+	dst = v.Message.RecordedAt.UTC().AppendFormat(append(dst, `,"recorded_at":"`...), time.RFC3339)
+	// Always six decimals, so that the texts sort by time. A layout with decimals would be much slower.
+	point := len(dst) - len("Z")
+	dst = strconv.AppendInt(dst[:point], int64(1_000_000+v.Message.RecordedAt.Nanosecond()/1000), 10)
+	dst[point] = '.' // replaces the 1, which kept the zeros after it
+	return append(dst, `Z"}`...)
+}
+
+// eventLines makes HTML an event's data: each of its lines needs a field name, and a carriage return would end one.
+var eventLines = strings.NewReplacer("\n", "\ndata: ", "\r", "&#13;")
+
+// Event returns the message as a server-sent event for the list: its ID, and its entry under its day.
+func (v Message) Event() []byte {
+	var html strings.Builder
+	_ = section("./", []*ent.Message{v.Message}, v.Zone, nil).Render(context.Background(), &html) // to memory: cannot fail
+	return fmt.Appendf(nil, "id: %d\ndata: %s\n\n", v.Message.ID, eventLines.Replace(html.String()))
+}
+
+// Recorded tells a program that its message was recorded. A browser is redirected to the list instead.
+type Recorded struct{ Message }
+
+// AppendText appends the same sentence as the recipe that Daybook comes from.
+func (v Recorded) AppendText(dst []byte) []byte {
+	dst = append(dst, "Recorded: "...)
+	return append(appendEscaped(dst, v.Message.Message.Value), '\n')
+}
+
+// Messages shows a page of the list: messages under the days on which they were recorded.
 type Messages struct {
 	Messages []*ent.Message // newest first
-	Newest   bool           // it is the page on which the newest message is, and will be: it has the form as well
-	Older    string         // the address of the next older page, if there is one
-	Newer    string
-	Words    Words          // that were searched for
+	Newest   bool           // the page starts with the newest message, and has the form
+	Older    string         // the address of the next older page, or ""
+	Newer    string         // the address of the next newer page, or ""
+	Words    Words          // the words of a search, which are marked
 	Query    url.Values     // the parameters of the page's own address
-	Zone     *time.Location // in which days and times are told
-	Key      string         // the form's
-	Command  string         // a command line that records, for a book that is still empty
+	Zone     *time.Location // of the days and times
+	Key      string         // the form's idempotency key
+	Command  string         // a command that records a message, for a list that is still empty
 }
 
 // heading says what the page shows.
@@ -32,7 +102,7 @@ func (v Messages) heading() string {
 	return "Messages"
 }
 
-// title names the page among a browser's tabs.
+// title is what a browser's tab shows.
 func (v Messages) title() string {
 	if v.Newest {
 		return "Daybook"
@@ -40,46 +110,35 @@ func (v Messages) title() string {
 	return v.heading() + " · Daybook"
 }
 
-// day is the messages of one day, newest first.
-type day struct {
-	date     time.Time
-	messages []*ent.Message
-}
-
-// days divides the messages, which stay in order, by the day of the zone.
-func (v Messages) days() []day {
-	var days []day
+// days groups the messages by their day in the zone, and keeps their order.
+func (v Messages) days() (days [][]*ent.Message) {
+	var day time.Time
 	for _, m := range v.Messages {
-		date := m.RecordedAt.In(v.Zone)
-		if last := len(days) - 1; last >= 0 && sameDay(days[last].date, date) {
-			days[last].messages = append(days[last].messages, m)
-			continue
+		at := m.RecordedAt.In(v.Zone)
+		if len(days) == 0 || at.YearDay() != day.YearDay() || at.Year() != day.Year() {
+			days, day = append(days, nil), at
 		}
-		days = append(days, day{date: date, messages: []*ent.Message{m}})
+		days[len(days)-1] = append(days[len(days)-1], m)
 	}
 	return days
-}
-
-func sameDay(a, b time.Time) bool {
-	return a.YearDay() == b.YearDay() && a.Year() == b.Year()
 }
 
 // AppendText appends a line for each message, the newest last, where the prompt is.
 func (v Messages) AppendText(dst []byte) []byte {
 	for _, m := range slices.Backward(v.Messages) {
-		dst = appendLine(dst, m)
+		dst = Message{Message: m}.AppendText(dst)
 	}
 	return dst
 }
 
-// AppendJSON appends the messages, newest first.
+// AppendJSON appends the messages, newest first, and the addresses of the neighbouring pages.
 func (v Messages) AppendJSON(dst []byte) []byte {
 	dst = append(dst, `{"messages":[`...)
 	for i, m := range v.Messages {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = appendJSON(dst, m)
+		dst = Message{Message: m}.AppendJSON(dst)
 	}
 	dst = append(dst, ']')
 	if v.Older != "" {

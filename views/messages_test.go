@@ -28,8 +28,8 @@ func TestDaysAreThoseOfTheZone(t *testing.T) {
 	}
 	var got []string
 	for _, day := range (Messages{Messages: messages, Zone: zone}).days() {
-		date := day.date.Format(time.DateOnly)
-		for range day.messages {
+		date := day[0].RecordedAt.In(zone).Format(time.DateOnly)
+		for range day {
 			got = append(got, date)
 		}
 	}
@@ -47,6 +47,6 @@ func TestJSONIsExact(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if empty := string(Messages{}.AppendJSON(nil)); empty != `{"messages":[]}` {
-		t.Errorf("an empty book is %s, want an empty array", empty)
+		t.Errorf("an empty list is %s, want an empty array", empty)
 	}
 }

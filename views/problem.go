@@ -5,11 +5,11 @@ import (
 	"strconv"
 )
 
-// Problem shows why a request was not answered.
+// Problem shows why a request failed.
 type Problem struct {
 	Status int
-	Detail string // a sentence about what happened or what to do
-	ID     string // the request's, where the log has more to say
+	Detail string // a sentence: what happened, or what to do
+	ID     string // the request's ID in the log, if the log has more about it
 }
 
 // AppendText appends the sentence.
@@ -29,5 +29,12 @@ func (v Problem) sentence() string {
 	if v.ID == "" {
 		return v.Detail
 	}
-	return v.Detail + " In the log it is " + v.ID + "."
+	return v.Detail + " The server's log has the details under " + v.ID + "."
+}
+
+// Form shows the form alone: to fill in, to confirm, or to correct a refused message. Its text and JSON are the Problem's.
+type Form struct {
+	Problem        // why nothing was recorded, if it has a Detail
+	Value   string // the text in the form
+	Key     string // the idempotency key: a form that is sent twice records once
 }

@@ -1,19 +1,31 @@
-// Package views turns what a handler found into what a client is shown: a page of HTML, text for a terminal, or
-// JSON. Each view has all three, side by side in two files: messages.go and messages.templ, say.
+// Package views renders what a handler found: as an HTML page, as text for a terminal, as JSON, and a list also as an
+// Atom feed. A view's type, text and JSON are in a .go file, its page is in the .templ file beside it.
 //
-// Views are pure. All that they show is in their fields; they ask no database and no clock.
+// Views are pure: they show only what is in their fields, and use no database and no clock.
 package views
 
-import "github.com/a-h/templ"
+import (
+	"maps"
+	"net/url"
 
-// View is something to show, in each of its forms.
+	"github.com/a-h/templ"
+)
+
+// View is something to show, in each of the formats that every view has.
 type View interface {
 	// HTML returns the page. The root is the relative path from the page's address to the application's root,
-	// such as "./" or "../": with it every link is right behind any proxy's prefix.
+	// such as "./" or "../", so that links work behind a proxy under any path.
 	HTML(root string) templ.Component
-	// AppendText appends what a terminal shows: lines that each end with a newline, with nothing in them that could
-	// drive the terminal.
+	// AppendText appends complete lines, without characters that could control a terminal.
 	AppendText(dst []byte) []byte
-	// AppendJSON appends what a program gets: one value, on one line without its end.
+	// AppendJSON appends one JSON value on one line, without a newline at its end.
 	AppendJSON(dst []byte) []byte
+}
+
+// Address returns the relative address of the same page with one parameter changed, such as "?limit=10&q=gate".
+func Address(query url.Values, name, value string) string {
+	changed := url.Values{}
+	maps.Copy(changed, query)
+	changed.Set(name, value)
+	return "?" + changed.Encode()
 }

@@ -1,9 +1,6 @@
 package views
 
 import (
-	"context"
-	"io"
-	"iter"
 	"slices"
 	"strings"
 
@@ -13,62 +10,60 @@ import (
 	"daybook/ent/schema"
 )
 
-// Words are what somebody searches for, folded.
+// Words are the words of a search, folded.
 type Words []string
 
-// NewWords returns the words of a query, which has spaces between them, each once.
+// NewWords returns the words of a query, which are separated by white space, each once.
 func NewWords(query string) Words {
 	words := strings.Fields(schema.Fold(query))
 	slices.Sort(words)
 	return slices.Compact(words)
 }
 
-// part is a part of a value, which has been found or has not.
-type part struct {
-	text  string
-	found bool
-}
-
-// parts divides the value where the words begin and end in it. Where words overlap, or stand side by side, they are one part.
-func (w Words) parts(value string) []part {
-	folded, origin := foldWithOrigin(value)
-	found := make([]bool, len(value))
-	for _, word := range w {
-		for from, to := range occurrences(folded, word) {
-			last := origin[to-1]
-			for to < len(folded) && origin[to] == last {
-				to++ // half of what was one character cannot be found without the other half
-			}
-			for i := origin[from]; i < origin[to]; i++ {
-				found[i] = true
-			}
-		}
-	}
-	var parts []part
+// mark returns the value as HTML, with everything that matches a word marked. Matches that overlap or touch are marked as one.
+// It is written in Go because templ would put spaces between the parts.
+func (w Words) mark(value string) templ.Component {
+	var html strings.Builder
+	matched := w.match(value)
 	for begin, end := 0, 0; begin < len(value); begin = end {
-		for end < len(value) && found[end] == found[begin] {
+		for end < len(value) && matched[end] == matched[begin] {
 			end++
 		}
-		parts = append(parts, part{value[begin:end], found[begin]})
+		text := templ.EscapeString(value[begin:end])
+		if matched[begin] {
+			text = "<mark>" + text + "</mark>"
+		}
+		html.WriteString(text)
 	}
-	return parts
+	return templ.Raw(html.String())
 }
 
-// occurrences yields where the word begins and ends in the text.
-func occurrences(text, word string) iter.Seq2[int, int] {
-	return func(yield func(from, to int) bool) {
-		for end := 0; ; {
-			i := strings.Index(text[end:], word)
-			if i < 0 || !yield(end+i, end+i+len(word)) {
-				return
+// match returns, for each byte of the value, whether it is part of a match.
+func (w Words) match(value string) []bool {
+	matched := make([]bool, len(value))
+	folded, origin := foldWithOrigin(value)
+	for _, word := range w {
+		for next := 0; ; {
+			i := strings.Index(folded[next:], word)
+			if i < 0 {
+				break
 			}
-			end += i + len(word)
+			begin := next + i
+			next = begin + len(word)
+			end := next
+			for end < len(folded) && origin[end] == origin[end-1] {
+				end++ // a match of half of what was one character is a match of the character
+			}
+			for i := origin[begin]; i < origin[end]; i++ {
+				matched[i] = true
+			}
 		}
 	}
+	return matched
 }
 
-// foldWithOrigin folds the value, and tells of each byte of that, and of its end, where in the value it comes from: where the
-// character begins, with the marks that belong to it.
+// foldWithOrigin folds the value. The origin of a byte of the result is where the character from which it comes, a letter with its
+// marks, begins in the value; the last origin is the value's end.
 func foldWithOrigin(value string) (folded string, origin []int) {
 	var b strings.Builder
 	for begin := 0; begin < len(value); {
@@ -80,20 +75,4 @@ func foldWithOrigin(value string) (folded string, origin []int) {
 		begin = end
 	}
 	return b.String(), append(origin, len(value))
-}
-
-// mark shows the value with what was found in it marked. There is no space between the parts, which the page would show.
-func (w Words) mark(value string) templ.Component {
-	return templ.ComponentFunc(func(_ context.Context, to io.Writer) error {
-		for _, part := range w.parts(value) {
-			shown := templ.EscapeString(part.text)
-			if part.found {
-				shown = "<mark>" + shown + "</mark>"
-			}
-			if _, err := io.WriteString(to, shown); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

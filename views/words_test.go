@@ -1,12 +1,14 @@
 package views
 
 import (
+	"html"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 	"unicode"
 
+	"github.com/a-h/templ"
 	"golang.org/x/text/unicode/norm"
 
 	"daybook/ent/schema"
@@ -37,16 +39,9 @@ func TestWords(t *testing.T) {
 		{`a_b \`, `a_b a\b`, `[a_b] a[\]b`},
 		{"<b>", "a <B>", "a [<B>]"},
 	} {
-		var marked strings.Builder
-		for _, part := range NewWords(test.query).parts(test.value) {
-			if part.found {
-				marked.WriteString("[" + part.text + "]")
-			} else {
-				marked.WriteString(part.text)
-			}
-		}
-		if marked.String() != test.marked {
-			t.Errorf("%q in %q: %s", test.query, test.value, marked.String())
+		html := strings.NewReplacer("[", "<mark>", "]", "</mark>").Replace(templ.EscapeString(test.marked))
+		if marked := marked(t, NewWords(test.query), test.value); marked != html {
+			t.Errorf("%q in %q: %s", test.query, test.value, marked)
 		}
 	}
 }
@@ -58,8 +53,18 @@ func TestWordsAreLookedForOnce(t *testing.T) {
 	}
 }
 
-// TestPartsAreTheValue divides texts of characters that are folded in odd ways, and searches them for what stands in them.
-func TestPartsAreTheValue(t *testing.T) {
+// marked returns the value as HTML, with what the words match marked.
+func marked(t *testing.T, words Words, value string) string {
+	t.Helper()
+	var html strings.Builder
+	if err := words.mark(value).Render(t.Context(), &html); err != nil {
+		t.Fatal(err)
+	}
+	return html.String()
+}
+
+// TestMarkedValueIsWhole searches values of characters that are folded in odd ways for parts of themselves.
+func TestMarkedValueIsWhole(t *testing.T) {
 	odd := []rune("aSsßẞiİıΣσςe\u0301\u0345\u0327\u0308 \n\u00a0\u034fKÅΩᾴαꭰᎠ가ᄀ\u1161\u11a8<&👩🏽\u200d\u0f71\u0f72ﬁŉǰΐ")
 	for range 20_000 {
 		value := make([]rune, 1+rand.N(12))
@@ -68,13 +73,10 @@ func TestPartsAreTheValue(t *testing.T) {
 		}
 		i := rand.N(len(value))
 		words := NewWords(norm.NFD.String(strings.ToUpper(string(value[i : i+1+rand.N(len(value)-i)]))))
-		joined, found := "", !words.in(string(value))
-		for _, part := range words.parts(string(value)) {
-			joined += part.text
-			found = found || part.found
-		}
-		if joined != string(value) || !found {
-			t.Fatalf("%+q in %+q: the parts are %+q, found is %v", words, string(value), joined, found)
+		marked := marked(t, words, string(value))
+		whole := html.UnescapeString(strings.NewReplacer("<mark>", "", "</mark>", "").Replace(marked))
+		if whole != string(value) || words.in(string(value)) && !strings.Contains(marked, "<mark>") {
+			t.Fatalf("%+q in %+q is marked as %+q", words, string(value), marked)
 		}
 	}
 }

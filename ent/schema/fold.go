@@ -10,30 +10,21 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Fold returns text in the form in which it is searched: upper and lower case are alike in every script (Unicode's full case
-// folding), and so are the ways to write an accented letter, by itself or as a letter and a mark (normal form NFC). It is empty
-// only if the text is.
+// Fold returns text in the form in which a search compares it: upper and lower case are the same in every script (Unicode's full
+// case folding), and so are the ways to write an accented letter, as one character or as a letter and a mark (normal form NFC).
+// The result is empty only if the text is.
 //
-// What is stored depends on it: when it changes, every message has to be folded again.
+// The database stores the result: if Fold changes, every message must be folded again.
 func Fold(text string) string {
-	if ascii(text) {
+	if utf8.RuneCountInString(text) == len(text) { // ASCII, for which this is enough, and faster
 		return strings.ToLower(text)
 	}
-	// Normal first, too, because a Greek iota below a letter is folded to one beside it, wherever it is among the marks. Lower case
-	// again, because Fold exchanges the cases of Cherokee letters rather than choosing one.
+	// NFC first, too: folding makes a letter of an iota below a Greek letter, and must find it in one place among the marks.
+	// ToLower last, because folding exchanges the cases of Cherokee letters.
 	return norm.NFC.String(strings.ToLower(cases.Fold().String(norm.NFC.String(text))))
 }
 
-func ascii(text string) bool {
-	for i := range len(text) {
-		if text[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
-}
-
-// foldValue sets folded whenever value is set, so that whoever creates a message cannot forget it.
+// foldValue sets folded whenever value is set, so that no code that creates messages can forget it.
 func foldValue(next ent.Mutator) ent.Mutator {
 	return ent.MutateFunc(func(ctx context.Context, m ent.Mutation) (ent.Value, error) {
 		if value, ok := m.Field("value"); ok {

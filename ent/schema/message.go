@@ -1,4 +1,4 @@
-// Package schema describes what Daybook stores. It is the part of ent that is written by hand.
+// Package schema describes what the database stores. It is the part of package ent that is written by hand.
 package schema
 
 import (
@@ -12,13 +12,16 @@ import (
 	"entgo.io/ent/schema/index"
 )
 
-// MaxValue is the size in bytes that no message exceeds, whatever the server's own limit.
+// Version is the version of the schema. It goes up when older programs must not use a database that this one has written.
+const Version = 3
+
+// MaxValue is the size limit of every message in bytes. The server's own limit cannot be higher.
 const MaxValue = 16 << 20
 
-// Invalid is the error of a value that no message may have. It reads as what follows "The message".
+// Invalid is the error for a value that no message may have. Its text continues the words "The message".
 type Invalid string
 
-// What a value can be refused for.
+// The reasons to refuse a value.
 const (
 	Empty       Invalid = "is empty"
 	NotUTF8     Invalid = "is not valid UTF-8 text"
@@ -27,10 +30,7 @@ const (
 
 func (e Invalid) Error() string { return string(e) }
 
-// Version numbers the schema. It goes up when a database that the new schema has written is not for the old one.
-const Version = 3
-
-// Message is one entry of the book. It is never edited.
+// Message is one message. It is never edited.
 type Message struct {
 	ent.Schema
 }
@@ -42,17 +42,11 @@ func (Message) Fields() []ent.Field {
 			MaxLen(MaxValue).
 			Validate(validate).
 			Immutable(),
-		field.Time("recorded_at").
-			Default(now).
-			Immutable(),
-		field.String("idempotency_key").
-			Optional().
-			Immutable(),
-		// The value as a search compares it. A message that was recorded before version 3 has none until it is folded; and a column
-		// that may be NULL is added without a copy of the table.
-		field.Text("folded").
-			Sensitive().
-			Optional(),
+		field.Time("recorded_at").Default(now).Immutable(),
+		field.String("idempotency_key").Optional().Immutable(),
+		// The value as a search compares it. It may be NULL: messages from before version 3 have none until they are folded, and
+		// a database can add such a column without copying the table.
+		field.Text("folded").Sensitive().Optional(),
 	}
 }
 
@@ -61,7 +55,7 @@ func (Message) Hooks() []ent.Hook {
 	return []ent.Hook{foldValue}
 }
 
-// Indexes of the Message. Most messages have no key, and are not in the index.
+// Indexes of the Message. The index leaves out messages without a key, which most are.
 func (Message) Indexes() []ent.Index {
 	return []ent.Index{
 		index.Fields("idempotency_key").
@@ -70,7 +64,7 @@ func (Message) Indexes() []ent.Index {
 	}
 }
 
-// validate refuses what one of the databases or a reader could not take: PostgreSQL has no NUL in text.
+// validate refuses values that some database or reader cannot take: PostgreSQL has no NUL in text.
 func validate(value string) error {
 	switch {
 	case value == "":
@@ -83,7 +77,7 @@ func validate(value string) error {
 	return nil
 }
 
-// now has the microseconds that every database keeps and no more, so that a message reads back as it was recorded.
+// now returns the time in microseconds, which every database can store, so that a message reads back as it was recorded.
 func now() time.Time {
 	return time.Now().UTC().Truncate(time.Microsecond)
 }
