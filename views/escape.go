@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // appendEscaped appends text so that it stays on its line, does not control a terminal, and is shown in its own order. The
-// escapes are \\, \n, \r, \t, and \u with four hexadecimal digits. A byte that is not UTF-8 becomes U+FFFD.
+// escapes are \\, \n, \r, \t, and \u with four hexadecimal digits, of which a character beyond U+FFFF has two, as in JSON. A
+// byte that is not UTF-8 becomes U+FFFD.
 func appendEscaped(dst []byte, text string) []byte {
 	for {
 		plain := 0 // printable ASCII is copied in one piece: it is most of the text, and this takes a fifth of the time
@@ -26,7 +28,9 @@ func appendEscaped(dst []byte, text string) []byte {
 		if i := strings.IndexRune("\\\n\r\t", r); i >= 0 {
 			dst = append(dst, '\\', `\nrt`[i])
 		} else if isUnsafe(r) {
-			dst = fmt.Appendf(dst, `\u%04x`, r)
+			for _, unit := range utf16.AppendRune(nil, r) {
+				dst = fmt.Appendf(dst, `\u%04x`, unit)
+			}
 		} else {
 			dst = utf8.AppendRune(dst, r)
 		}
@@ -36,9 +40,9 @@ func appendEscaped(dst []byte, text string) []byte {
 func isPlain(c byte) bool { return ' ' <= c && c <= '~' && c != '\\' }
 
 // isUnsafe reports whether a terminal may do more with r than show it: it is a control character (C0, DEL or C1), changes the
-// order of text, or ends a line in some programs.
+// order of text, ends a line in some programs, or is invisible. Scripts such as Persian need the two joiners.
 func isUnsafe(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff'
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d' || r == '\u2028' || r == '\u2029'
 }
 
 // appendString appends the text as a JSON string. Most texts need no escapes and are copied; encoding/json does the others,
