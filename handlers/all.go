@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"fmt"
-	"iter"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -42,59 +41,40 @@ func (a app) all(c echo.Context) error {
 	if ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("send all messages: %w", err)
 	}
-	batches := batches(ctx, a.client, span{0, newest}, format == asJSON, words)
-	if err := (&stream{to: c.Response(), shutdown: a.shutdown}).sendAll(format, batches); err != nil {
+	out := &stream{to: c.Response(), shutdown: a.shutdown}
+	if err := out.sendAll(ctx, a.client, format, span{0, newest}, words); err != nil {
 		return fmt.Errorf("send all messages: %w", err) // the answer stays without its end
 	}
 	return nil
 }
 
-// sendAll sends the batches. Only an error of the first one can still be answered.
-func (s *stream) sendAll(format format, batches iter.Seq2[[]*ent.Message, error]) error {
-	var next []byte
-	begin, between, end := "", "", ""
+// sendAll sends the messages of the span that contain the words. Only an error of the first batch can still be answered.
+func (s *stream) sendAll(ctx context.Context, client *ent.Client, format format, rest span, words []string) error {
+	order, begin, between, end := oldestFirst, "", "", ""
 	if format == asJSON {
-		begin, between, end = `{"messages":[`, ",", "]}\n"
+		order, begin, between, end = newestFirst, `{"messages":[`, ",", "]}\n"
 	}
-	for batch, err := range batches {
-		if err == nil && !s.to.Committed {
-			err = s.begin()
-		}
-		if err != nil {
+	next, separator := []byte(begin), ""
+	for more := true; more; next = next[:0] {
+		var batch []*ent.Message
+		var err error
+		if batch, more, err = take(ctx, client, order, batchLimit, rest.contains(words)...); err != nil {
 			return err
 		}
 		for _, m := range batch {
-			next = appendView(append(next, begin...), format, views.Message{Message: m})
-			begin = between
+			next = appendView(append(next, separator...), format, views.Message{Message: m})
+			separator = between
+		}
+		if !more {
+			next = append(next, end...)
+		} else if last := batch[len(batch)-1].ID; format == asJSON {
+			rest.last = last - 1
+		} else {
+			rest.first = last + 1
 		}
 		if err := s.write(next); err != nil {
 			return err
 		}
-		next = next[:0]
 	}
-	if begin != between {
-		end = begin + end // there are no messages
-	}
-	return s.write([]byte(end))
-}
-
-// batches yields the messages of the span that contain the words, in order. Nothing is open between two batches.
-func batches(ctx context.Context, client *ent.Client, s span, backward bool, words []string) iter.Seq2[[]*ent.Message, error] {
-	order := oldestFirst
-	if backward {
-		order = newestFirst
-	}
-	return func(yield func([]*ent.Message, error) bool) {
-		for more := true; more; {
-			batch, rest, err := take(ctx, client, order, batchLimit, s.contains(words)...)
-			if !yield(batch, err) || err != nil {
-				return
-			}
-			if more = rest; more && backward {
-				s.last = batch[len(batch)-1].ID - 1
-			} else if more {
-				s.first = batch[len(batch)-1].ID + 1
-			}
-		}
-	}
+	return nil
 }

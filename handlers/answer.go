@@ -115,7 +115,9 @@ func command(c echo.Context) string {
 func alive(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
 
 // robots keeps crawlers from the address that records.
-func robots(c echo.Context) error { return c.String(http.StatusOK, "User-agent: *\nDisallow: /record\n") }
+func robots(c echo.Context) error {
+	return c.String(http.StatusOK, "User-agent: *\nDisallow: /record\n")
+}
 
 // staticFile serves an embedded file, which clients may cache for ever: its name changes with its content.
 func staticFile(c echo.Context) error {

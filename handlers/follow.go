@@ -45,7 +45,7 @@ func (a app) follow(c echo.Context) error {
 	}
 	defer subscriber.Close()
 	f := follower{stream{to: c.Response(), shutdown: a.shutdown}, format, a.zone}
-	if err := f.begin(); err != nil {
+	if f.write(f.beat()) != nil {
 		return nil // the client has left; the request log has the duration and the bytes
 	}
 	for ctx.Err() == nil && a.shutdown.ctx.Err() == nil {
@@ -76,19 +76,12 @@ type follower struct {
 	zone   *time.Location
 }
 
-func (f *follower) begin() error {
-	if err := f.stream.begin(); err != nil {
-		return err
+// beat returns a heartbeat. Lines have no comments.
+func (f *follower) beat() []byte {
+	if f.format == events {
+		return []byte(":\n\n")
 	}
-	return f.beat()
-}
-
-// beat sends a heartbeat. Lines have no comments.
-func (f *follower) beat() error {
-	if err := f.giveTime(); err != nil || f.format != events {
-		return err
-	}
-	return f.write([]byte(":\n\n"))
+	return nil
 }
 
 func (f *follower) send(messages []*live.Message) error {
@@ -108,16 +101,21 @@ func (f *follower) encode(m *ent.Message) []byte {
 	return appendView(nil, f.format, view)
 }
 
-// wait sends what is buffered, and waits until there may be messages. Meanwhile it sends a heartbeat.
+// wait sends what is buffered, and waits until there may be messages or it is time for a heartbeat.
 func (f *follower) wait(ctx context.Context, changed <-chan struct{}) error {
 	f.to.Flush()
+	var beat []byte
 	select {
 	case <-changed:
-		return f.giveTime()
 	case <-time.After(heartbeat):
-		return f.beat()
+		beat = f.beat()
 	case <-ctx.Done():
+		return ctx.Err()
 	case <-f.shutdown.ctx.Done():
+		return nil
 	}
-	return nil
+	if err := f.giveTime(); err != nil {
+		return err
+	}
+	return f.write(beat)
 }

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"mime"
 	"net/http"
 	"slices"
 	"strconv"
@@ -75,15 +76,12 @@ type mediaRange struct {
 // parseAccept parses an Accept header. A quality that is not a number counts as 1, as if it were missing.
 func parseAccept(header string) (ranges []mediaRange) {
 	for element := range strings.SplitSeq(header, ",") {
-		pattern, params, _ := strings.Cut(element, ";")
-		r := mediaRange{strings.ToLower(strings.TrimSpace(pattern)), 1, len(ranges)}
-		for param := range strings.SplitSeq(params, ";") {
-			name, value, _ := strings.Cut(strings.TrimSpace(param), "=")
-			if q, err := strconv.ParseFloat(value, 64); err == nil && strings.EqualFold(name, "q") {
-				r.quality = q
-			}
+		pattern, params, _ := mime.ParseMediaType(element)
+		quality, err := strconv.ParseFloat(params["q"], 64)
+		if err != nil {
+			quality = 1
 		}
-		ranges = append(ranges, r)
+		ranges = append(ranges, mediaRange{pattern, quality, len(ranges)})
 	}
 	return ranges
 }

@@ -21,15 +21,16 @@ type stream struct {
 	portion  int // bytes that were written since the deadline was set
 }
 
-// begin sends the headers. From then on nothing is held back, and an error cannot be answered.
-func (s *stream) begin() error {
-	s.to.WriteHeader(http.StatusOK)
-	s.to.Flush()
-	return s.giveTime()
-}
-
-// write writes a part of the answer, portion by portion.
+// write writes a part of the answer, portion by portion. With the first one, the headers are sent and nothing is held back any
+// more, so an error after that cannot be answered.
 func (s *stream) write(part []byte) error {
+	if !s.to.Committed {
+		s.to.WriteHeader(http.StatusOK)
+		s.to.Flush()
+		if err := s.giveTime(); err != nil {
+			return err
+		}
+	}
 	for chunk := range slices.Chunk(part, streamPortion) {
 		if s.portion+len(chunk) > streamPortion {
 			if err := s.giveTime(); err != nil {
