@@ -1,138 +1,97 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
-	"slices"
+	"sync"
 	"time"
 )
 
-// settings say what is measured, for how long, and where the findings go.
-type settings struct {
-	messages    int // in the large database
-	whole       int // messages in those that are sent whole or searched
-	listeners   int
-	window      time.Duration // of one measurement
-	rounds      int
-	connections []int // from 1 upwards
-	many        int   // the one of them at which most is compared
-	folder      string
-}
-
-// findings are what is measured.
-type findings struct {
-	flush      time.Duration // one flush of the disk
-	points     []point       // recording, by connections
-	slow       slow
-	text, html page
-	beside     beside
-	sending    sending
-	searching  searching
-	listening  listening
-	peak       int // the most memory in bytes that a process of ours has had resident
-}
-
 // bench is one run.
 type bench struct {
-	settings
-	findings
-	progress io.Writer
-	self     string // this program
-	scratch  string // the folder of the databases, the logs and the programs
-	running  []*server
+	daybook              string // the binary to measure; if empty, the one of this repository
+	messages             int    // in the database that is listed and searched
+	duration             time.Duration
+	rounds               int
+	connections          []int
+	recorders, listeners int    // where something else is varied
+	folder               string // of benchmarks.md
+	progress             io.Writer
+	err                  error          // the first that happened; after it, nothing more is measured
+	scratch              string         // the folder of the databases, logs and programs
+	running              sync.WaitGroup // the servers
+	largest              float64        // memory that a Daybook took, in KiB
+	tables               bytes.Buffer
+	charts               []chart
 }
 
-// run measures, and writes down the findings. However it ends, no process is left, and no other file.
-func run(ctx context.Context, s settings, progress io.Writer) (err error) {
-	b := &bench{settings: s, progress: progress}
-	if _, err := b.document(); err != nil {
-		return err // rather now than after minutes
-	}
-	if b.self, err = os.Executable(); err != nil {
-		return err
-	}
-	if b.scratch, err = os.MkdirTemp("", "daybook-bench-"); err != nil {
-		return err
-	}
+// run measures everything, and writes the results. However it ends, it leaves no process and no other file behind.
+func (b *bench) run(ctx context.Context) error {
+	b.scratch, b.err = os.MkdirTemp("", "daybook-bench-")
 	defer os.RemoveAll(b.scratch)
-	build := exec.CommandContext(ctx, "go", "build", "-o", b.scratch, "daybook")
+	build := exec.CommandContext(ctx, "go", "build", "-o", b.scratch, "daybook", "daybook/docs/bench")
+	build.Cancel = func() error { return build.Process.Signal(os.Interrupt) } // so that it removes its files
 	if output, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build daybook: %w\n%s", err, output)
+		b.fail(fmt.Errorf("%s: %w\n%s", build, err, output))
 	}
-	defer b.stop()
-	for _, phase := range []func(context.Context) error{
-		b.measureFlush, b.measureRecording, b.measureSlowDisk, b.measureReading, b.measureSending,
-		b.measureSearching, b.measureListening,
-	} {
-		if err := phase(ctx); err != nil {
-			return err
-		}
-		b.stop()
-	}
-	return b.write()
+	b.daybook = cmp.Or(b.daybook, b.scratch+"/daybook")
+	b.phase(ctx, 0, "", b.recording)
+	b.phase(ctx, b.messages, "", b.listing)
+	b.phase(ctx, 0, b.slowDiskLibrary(), b.slowDisk)
+	b.phase(ctx, 0, "", b.listening)
+	b.write()
+	return cmp.Or(context.Cause(ctx), b.err)
 }
 
-// path returns the path of a file in the scratch folder.
-func (b *bench) path(name string) string {
-	return filepath.Join(b.scratch, name)
+// fail keeps the first error.
+func (b *bench) fail(err error) { b.err = cmp.Or(b.err, err) }
+
+// servers are the processes that are compared.
+type servers struct {
+	echo, usual, daybook *server
+	database             string // of Daybook
 }
 
-// compare measures mixes of loads that run at the same time: one mix after another, round after round, so that whatever else the
-// machine does meets all of them. It returns the medians, in the order of the loads.
-func (b *bench) compare(ctx context.Context, what string, mixes ...[]load) ([]result, error) {
-	rounds := make([][]result, b.rounds)
-	for i := range rounds {
-		for _, mix := range mixes {
-			met, err := measure(ctx, b.window, mix)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", what, err)
-			}
-			rounds[i] = append(rounds[i], met...)
-		}
+// phase starts new servers, with messages in their databases and a library before all others. It measures, and ends them.
+func (b *bench) phase(ctx context.Context, messages int, library string, measure func(servers)) {
+	if b.err != nil {
+		return
 	}
-	var medians []result
-	for i, l := range slices.Concat(mixes...) {
-		r := result{
-			perSecond: median(rounds, func(round []result) float64 { return round[i].perSecond }),
-			p99:       median(rounds, func(round []result) time.Duration { return round[i].p99 }),
-		}
-		fmt.Fprintf(b.progress, "%s: %s %s\n", what, l.server.name, r)
-		medians = append(medians, r)
+	ctx, stop := context.WithCancel(ctx)
+	defer b.running.Wait()
+	defer stop()
+	folder, err := os.MkdirTemp(b.scratch, "")
+	b.fail(err)
+	s, other := servers{database: folder + "/daybook.db"}, folder+"/usual.db"
+	s.daybook = b.start(ctx, library, b.daybook, "--listen=127.0.0.1:0", "--database="+s.database)
+	s.usual = b.start(ctx, library, b.scratch+"/bench", "usual", other)
+	b.fail(errors.Join(fill(s.database, messages), fill(other, messages)))
+	s.echo = b.start(ctx, library, b.scratch+"/bench", "echo", s.daybook.address)
+	if b.err == nil {
+		measure(s)
+		b.largest = max(b.largest, s.daybook.proc("status", "VmHWM:"))
 	}
-	return medians, nil
 }
 
-// median returns the median of what value returns for each.
-func median[T any, V cmp.Ordered](all []T, value func(T) V) V {
-	values := make([]V, len(all))
-	for i, one := range all {
-		values[i] = value(one)
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
-// measureFlush measures what one flush of the disk takes.
-func (b *bench) measureFlush(context.Context) error {
-	file, err := os.Create(b.path("flush"))
+// fill adds messages to a database, a second apart. It writes past the server, and so it takes seconds and not minutes.
+func fill(file string, messages int) error {
+	db, err := sql.Open("sqlite3", file)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	const times = 100
-	begin := time.Now()
-	for range times {
-		_, err := file.WriteAt(make([]byte, 4096), 0)
-		if err := errors.Join(err, file.Sync()); err != nil {
-			return err
-		}
-	}
-	b.flush = time.Since(begin) / times
-	return nil
+	_, err = db.Exec(`
+		WITH RECURSIVE number(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < $1)
+		INSERT INTO messages (value, folded, recorded_at)
+		SELECT 'The gate was open again, and I closed it: time ' || n, 'the gate was open again, and i closed it: time ' || n,
+			strftime('%Y-%m-%d %H:%M:%f000+00:00', unixepoch() - $1 + n, 'unixepoch')
+		FROM number WHERE n <= $1;
+		PRAGMA wal_checkpoint(TRUNCATE)`, messages)
+	return errors.Join(err, db.Close())
 }

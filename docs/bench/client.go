@@ -2,60 +2,78 @@ package main
 
 import (
 	"bufio"
-	"bytes"
-	"errors"
 	"fmt"
+	"io"
 	"net"
-	"strconv"
+	"net/http"
 	"time"
 )
 
-// client is as much of HTTP/1.1 as the servers here speak. The one of net/http would cost more than they do, on the same cores.
+// load is what connections ask of a server. Each sends its next request when the last one is answered.
+type load struct {
+	server      *server
+	connections int
+	request     string
+	status      int // that each answer must have
+}
+
+// post returns the load that records.
+func post(s *server, connections int) load {
+	const body = "msg=The+gate+is+open%3B+please+close+it+when+you+leave."
+	request := fmt.Sprintf("POST /record HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n"+
+		"Content-Type: application/x-www-form-urlencoded\r\n\r\n%s", s.address, len(body), body)
+	return load{s, connections, request, http.StatusCreated}
+}
+
+// get returns the load that reads a path.
+func get(s *server, path string, connections int) load {
+	return load{s, connections, fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\n\r\n", path, s.address), http.StatusOK}
+}
+
+// list returns the load that reads the newest messages.
+func list(s *server, connections int) load { return get(s, "/?format=html", connections) }
+
+// client is one of the connections. The client of net/http would take more of the same cores than the servers.
 type client struct {
-	conn   net.Conn
+	load
+	net.Conn
 	reader *bufio.Reader
-	want   []byte // how an answer begins
 }
 
-// dial returns a client that wants answers of that status, until the deadline.
-func dial(address string, status int, deadline time.Time) (*client, error) {
-	conn, err := net.Dial("tcp", address)
-	if err != nil {
-		return nil, err
-	}
-	if err := conn.SetDeadline(deadline); err != nil {
-		return nil, errors.Join(err, conn.Close())
-	}
-	return &client{conn, bufio.NewReaderSize(conn, 32<<10), fmt.Appendf(nil, "HTTP/1.1 %d ", status)}, nil
+func (l load) dial() (*client, error) {
+	conn, err := net.Dial("tcp", l.server.address)
+	return &client{l, conn, bufio.NewReader(conn)}, err
 }
 
-// exchange sends the request and reads the answer.
-func (c *client) exchange(request []byte) error {
-	if _, err := c.conn.Write(request); err != nil {
-		return err
+// ask sends the request, and returns the body of the answer. The server has a minute for it.
+func (c *client) ask() (io.Reader, error) {
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	_, _ = io.WriteString(c, c.request) // if this fails, so does reading
+	answer, err := http.ReadResponse(c.reader, nil)
+	if err == nil && answer.StatusCode != c.status {
+		err = fmt.Errorf("%s\nis answered %s", c.request, answer.Status)
 	}
-	line, err := c.reader.ReadSlice('\n')
 	if err != nil {
-		return err
+		return nil, c.server.explain(err)
 	}
-	if !bytes.HasPrefix(line, c.want) {
-		rest, _ := c.reader.Peek(c.reader.Buffered())
-		return fmt.Errorf("it should have answered %sbut did\n%s%s", c.want, line, rest)
+	return answer.Body, nil
+}
+
+// exchange sends the request, and writes the body of the answer to w.
+func (c *client) exchange(w io.Writer) error {
+	body, err := c.ask()
+	if err == nil {
+		_, err = io.Copy(w, body)
 	}
-	length := -1
-	for len(bytes.TrimSpace(line)) > 0 {
-		if line, err = c.reader.ReadSlice('\n'); err != nil {
-			return err
-		}
-		if name, value, _ := bytes.Cut(line, []byte(":")); bytes.EqualFold(name, []byte("Content-Length")) {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return err
-			}
-		}
-	}
-	if length < 0 {
-		return errors.New("it answered without a Content-Length")
-	}
-	_, err = c.reader.Discard(length)
 	return err
+}
+
+// once sends the request on a connection of its own, and writes the body of the answer to w.
+func (l load) once(w io.Writer) error {
+	c, err := l.dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.exchange(w)
 }

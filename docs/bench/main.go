@@ -1,17 +1,12 @@
-// Command bench measures Daybook beside its alternatives, writes what it finds into docs/benchmarks.md, and draws it in
-// docs/benchmarks.svg. It runs at the repository's root:
-//
-//	go run ./docs/bench
-//
-// The servers are processes of their own, to which it speaks HTTP: "ours" is daybook, built from this repository; "bare", Echo
-// alone, which stores nothing, and "usual", Echo and ent with a transaction for each request as one usually writes it, are
-// this program again.
+// Command bench measures Daybook beside two alternatives. At the repository's root, "go run ./docs/bench" writes the
+// results into docs/benchmarks.md, and draws docs/benchmarks.svg. All servers are processes of their own. The
+// alternatives are this program again, with the name of one as its argument.
 package main
 
 import (
 	"context"
 	"flag"
-	"fmt"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,27 +14,23 @@ import (
 )
 
 func main() {
-	if err := command(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	log.SetFlags(0)
+	if len(os.Args) == 3 && os.Args[1] == "echo" {
+		log.Fatal(echoAlone(os.Args[2]))
 	}
-}
-
-// command is one of the small servers, if that is what the arguments ask for, and otherwise the benchmark.
-func command(args []string) error {
-	if len(args) == 2 && args[0] == "bare" {
-		return bare(args[1])
+	if len(os.Args) == 3 && os.Args[1] == "usual" {
+		log.Fatal(usualWay(os.Args[2]))
 	}
-	if len(args) == 2 && args[0] == "usual" {
-		return usual(args[1])
-	}
-	s := settings{connections: []int{1, 4, 16, 64, 256}, many: 64, whole: 1_000_000, listeners: 5000, folder: "docs"}
-	flag.IntVar(&s.messages, "messages", 10_000_000, "messages in the large database")
-	flag.DurationVar(&s.window, "duration", time.Second, "length of one measurement")
-	flag.IntVar(&s.rounds, "rounds", 5, "how often each is repeated; the median counts")
+	b := bench{connections: []int{1, 4, 16, 64, 256}, recorders: 64, listeners: 5000, folder: "docs", progress: os.Stderr}
+	flag.IntVar(&b.messages, "messages", 1_000_000, "messages in the database that is listed and searched")
+	flag.DurationVar(&b.duration, "duration", time.Second, "length of one measurement")
+	flag.IntVar(&b.rounds, "rounds", 5, "how often each measurement is repeated; the median counts")
+	flag.StringVar(&b.daybook, "daybook", "", "measure this `binary` instead of the one of this repository")
 	flag.Parse()
-	// Of these each would otherwise end this process, but not the servers.
+	// Each of these signals would otherwise end this process, but not the servers.
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
-	return run(ctx, s, os.Stderr)
+	if err := b.run(ctx); err != nil {
+		log.Fatal(err)
+	}
 }

@@ -4,53 +4,80 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"io"
+	"math"
 	"os"
-	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"text/template"
+	"time"
+
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 )
 
-// place is where the document has the tables. What is around them is written by hand.
+// english writes numbers with commas.
+var english = message.NewPrinter(language.English)
+
+// print adds text to the tables, and shows it as progress.
+func (b *bench) print(format string, args ...any) {
+	if b.err == nil {
+		english.Fprintf(io.MultiWriter(&b.tables, b.progress), format, args...)
+	}
+}
+
+// table begins a table.
+func (b *bench) table(title string, head ...any) {
+	b.print("\n### %s\n\n", title)
+	b.row(head...)
+	b.print("| ---%s |\n", strings.Repeat(" | ---:", len(head)-1))
+}
+
+// row adds a row to the table.
+func (b *bench) row(cells ...any) { b.print("|"+strings.Repeat(" %v |", len(cells))+"\n", cells...) }
+
+func (r result) String() string {
+	return english.Sprintf("%.0f/s (%s)", r.perSecond, milliseconds(r.p99))
+}
+
+func milliseconds(d time.Duration) string { return english.Sprintf("%.1f ms", d.Seconds()*1000) }
+
+// place is where the document has the tables. The text around them is written by hand.
 var place = regexp.MustCompile(`(?s)<!-- measured: begin -->\n.*<!-- measured: end -->\n`)
 
-//go:embed tables.md
-var tablesSource string
-
-var tables = template.Must(template.New("tables").Funcs(template.FuncMap{"latency": latency}).Parse(tablesSource))
-
-// document returns benchmarks.md as it is.
-func (b *bench) document() ([]byte, error) {
-	content, err := os.ReadFile(filepath.Join(b.folder, "benchmarks.md"))
-	if err != nil {
-		return nil, fmt.Errorf("%w (this runs at the repository's root)", err)
+// write puts the tables into the document, and the picture beside it.
+func (b *bench) write() {
+	b.print("\nMeasured with %s on %s/%s, with %d cores, and %d messages to list. Each number is the median of %d rounds.\n"+
+		"A round of requests takes %s.\n",
+		runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), b.messages, b.rounds, b.duration)
+	document, err := os.ReadFile(b.folder + "/benchmarks.md")
+	b.fail(err)
+	var picture bytes.Buffer
+	b.fail(plot.Execute(&picture, b.charts))
+	if b.err != nil {
+		return
 	}
-	if !place.Match(content) {
-		return nil, fmt.Errorf("benchmarks.md has no place for the tables: %s", place)
-	}
-	return content, nil
+	tables := fmt.Sprintf("<!-- measured: begin -->%s<!-- measured: end -->\n", &b.tables)
+	document = place.ReplaceAllLiteral(document, []byte(tables))
+	b.fail(os.WriteFile(b.folder+"/benchmarks.md", document, 0o644))
+	b.fail(os.WriteFile(b.folder+"/benchmarks.svg", picture.Bytes(), 0o644))
 }
 
-// write puts the tables into the document, and the plot beside it.
-func (b *bench) write() error {
-	content, err := b.document()
-	if err != nil {
-		return err
-	}
-	var text, picture bytes.Buffer
-	if err := tables.Execute(&text, map[string]any{
-		"Rows": b.rows(), "Points": b.points,
-		"Rounds": b.rounds, "Window": b.window, "Flush": latency(b.flush),
-		"System": runtime.GOOS + "/" + runtime.GOARCH, "Cores": runtime.NumCPU(), "Go": runtime.Version(),
-	}); err != nil {
-		return err
-	}
-	if err := plot.Execute(&picture, panels(b.points)); err != nil {
-		return err
-	}
-	content = place.ReplaceAllLiteral(content, text.Bytes())
-	if err := os.WriteFile(filepath.Join(b.folder, "benchmarks.md"), content, 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(b.folder, "benchmarks.svg"), picture.Bytes(), 0o644)
+//go:embed plot.svg
+var plotSource string
+
+var plot = template.Must(template.New("plot").Parse(plotSource))
+
+// chart is what a kind of request measures over the numbers of connections.
+type chart struct {
+	Title       string
+	Connections []int
+	Lines       [3][]float64 // requests a second of Echo alone, the usual way and Daybook
 }
+
+// X returns the place of the i-th number of connections.
+func (c chart) X(i int) float64 { return 90 + 314*float64(i)/float64(len(c.Connections)-1) }
+
+// Y returns the place of a number of requests a second. The scale is logarithmic: the same distance is the same ratio.
+func (c chart) Y(perSecond float64) float64 { return 302 - 200.0/3*math.Log10(max(100, perSecond)/100) }
