@@ -14,7 +14,7 @@ import (
 // batchLimit limits what is read of all messages at a time.
 var batchLimit = limits{messages: 1000, text: 64 << 10}
 
-// all sends every message up to the newest of this moment, or those that contain the words. Text and NDJSON begin with the
+// all sends every message up to the newest of this moment, or those of them that the address asks for. Text and NDJSON begin with the
 // oldest, JSON with the newest, as on a page.
 //
 // Messages do not change, so one batch after another is as good as a snapshot. While the client is slow, it holds no connection
@@ -24,11 +24,7 @@ func (a app) all(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	query, err := parameters(c)
-	if err != nil {
-		return err
-	}
-	words, err := wordsOf(query)
+	page, err := pageOf(c)
 	if err != nil {
 		return err
 	}
@@ -42,7 +38,7 @@ func (a app) all(c echo.Context) error {
 		return fmt.Errorf("send all messages: %w", err)
 	}
 	out := &stream{to: c.Response(), shutdown: a.shutdown}
-	if err := out.sendAll(ctx, a.client, format, span{0, newest}, words); err != nil {
+	if err := out.sendAll(ctx, a.client, format, span{page.first, min(page.last, newest)}, page.words); err != nil {
 		return fmt.Errorf("send all messages: %w", err) // the answer stays without its end
 	}
 	return nil

@@ -3,7 +3,6 @@ package handlers
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"time"
@@ -48,7 +47,7 @@ func (a app) follow(c echo.Context) error {
 	if f.write(f.beat()) != nil {
 		return nil // the client has left; the request log has the duration and the bytes
 	}
-	for ctx.Err() == nil && a.shutdown.ctx.Err() == nil {
+	for ctx.Err() == nil && a.shutdown.Err() == nil {
 		messages, changed, err := subscriber.Next(ctx)
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("follow: %w", err)
@@ -61,12 +60,14 @@ func (a app) follow(c echo.Context) error {
 }
 
 // lastOf returns the ID of the message after which the client follows. A browser that reconnects has it in a header.
-func lastOf(c echo.Context) (int, error) {
+func lastOf(c echo.Context) (last int, err error) {
 	name, query := "after", c.QueryParams()
 	if id := c.Request().Header.Get("Last-Event-ID"); id != "" {
 		name, query = "Last-Event-ID", url.Values{"Last-Event-ID": {id}}
 	}
-	return number(query, name, 0, math.MaxInt-1, live.Now)
+	last = live.Now
+	err = number(query, name, 0, everything.last, &last)
+	return last, err
 }
 
 // follower is a client that follows.
@@ -111,7 +112,7 @@ func (f *follower) wait(ctx context.Context, changed <-chan struct{}) error {
 		beat = f.beat()
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-f.shutdown.ctx.Done():
+	case <-f.shutdown.Done():
 		return nil
 	}
 	if err := f.giveTime(); err != nil {

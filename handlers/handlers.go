@@ -6,6 +6,7 @@
 package handlers
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -23,7 +24,7 @@ import (
 type app struct {
 	client     *ent.Client
 	hub        *live.Hub
-	shutdown   *shutdown
+	shutdown   context.Context // ends when it begins
 	log        *slog.Logger
 	maxMessage int // bytes
 	zone       *time.Location
@@ -41,7 +42,7 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	e.Use(
 		a.logRequest,
 		recoverPanic(),
-		a.shutdown.limitClient,
+		a.limitClient,
 		headers,
 		refuseCrossOrigin(),
 		limitBody(maxMessage),

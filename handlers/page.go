@@ -1,9 +1,9 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"maps"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -37,70 +37,45 @@ type page struct {
 	query   url.Values
 }
 
-// pageOf reads which page the address asks for.
+// pageOf reads which page the address asks for. It refuses what it cannot read: without it, the answer would be to another question.
 func pageOf(c echo.Context) (page, error) {
-	query, err := parameters(c)
+	query, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
-		return page{}, err
+		return page{}, refuse(http.StatusBadRequest, "The address is not percent-encoded. With curl, use -G and --data-urlencode.").SetInternal(err)
 	}
-	p := page{span: everything, query: query}
-	if p.words, err = wordsOf(query); err != nil {
+	q := query.Get("q")
+	p := page{forward: query.Has("after"), size: pageSize, words: views.NewWords(q), query: query}
+	before, after := everything.last+1, everything.first-1
+	err = cmp.Or(
+		number(query, "before", 1, before, &before),
+		number(query, "after", 0, before-1, &after),
+		number(query, "limit", 1, maxPageSize, &p.size),
+	)
+	p.span = span{after + 1, before - 1}
+	switch {
+	case err != nil:
 		return page{}, err
-	}
-	before, err := number(query, "before", 1, math.MaxInt, math.MaxInt)
-	if err != nil {
-		return page{}, err
-	}
-	after, err := number(query, "after", 0, math.MaxInt-1, -1)
-	if err != nil {
-		return page{}, err
-	}
-	if p.size, err = number(query, "limit", 1, maxPageSize, pageSize); err != nil {
-		return page{}, err
-	}
-	switch p.forward = query.Has("after"); {
 	case p.forward && query.Has("before"):
 		return page{}, refuse(http.StatusBadRequest, "A page is before a message or after one, not both.")
-	case p.forward:
-		p.first = after + 1
-	case query.Has("before"):
-		p.last = before - 1
+	case len(q) > maxSearch:
+		return page{}, refuse(http.StatusBadRequest, "A search has at most %d bytes.", maxSearch)
+	case !utf8.ValidString(q) || strings.ContainsRune(q, 0):
+		return page{}, refuse(http.StatusBadRequest, "A search must be UTF-8 text.")
 	}
 	return p, nil
 }
 
-// parameters reads the parameters of the address. It refuses those that cannot be read: without them the answer would be to
-// another question.
-func parameters(c echo.Context) (url.Values, error) {
-	query, err := url.ParseQuery(c.Request().URL.RawQuery)
-	if err != nil {
-		return nil, refuse(http.StatusBadRequest, "The address is not percent-encoded. With curl, use -G and --data-urlencode.").SetInternal(err)
-	}
-	return query, nil
-}
-
-// number reads a parameter, which is usual if the address does not have it.
-func number(query url.Values, name string, least, most, usual int) (int, error) {
+// number reads a parameter, if the address has it.
+func number(query url.Values, name string, least, most int, to *int) error {
 	if !query.Has(name) {
-		return usual, nil
+		return nil
 	}
 	n, err := strconv.Atoi(query.Get(name))
 	if err != nil || n < least || n > most {
-		return 0, refuse(http.StatusBadRequest, "%s must be a whole number from %d to %d.", name, least, most)
+		return refuse(http.StatusBadRequest, "%s must be a whole number from %d to %d.", name, least, most)
 	}
-	return n, nil
-}
-
-// wordsOf reads the words of a search.
-func wordsOf(query url.Values) (views.Words, error) {
-	q := query.Get("q")
-	if len(q) > maxSearch {
-		return nil, refuse(http.StatusBadRequest, "A search has at most %d bytes.", maxSearch)
-	}
-	if !utf8.ValidString(q) || strings.ContainsRune(q, 0) {
-		return nil, refuse(http.StatusBadRequest, "A search must be UTF-8 text.")
-	}
-	return views.NewWords(q), nil
+	*to = n
+	return nil
 }
 
 // read reads the page.

@@ -14,50 +14,30 @@ const (
 	answerGrace = 2 * time.Second // by reading an answer that becomes ready during the shutdown
 )
 
-// shutdown limits how long clients can delay the server's shutdown. net/http waits for every running request, also for one whose
-// client neither sends nor reads.
-type shutdown struct {
-	ctx      context.Context // ends when the shutdown begins
-	deadline time.Time       // for clients; set before ctx ends
-}
-
-func newShutdown(server *http.Server) *shutdown {
+// newShutdown returns a context that ends when the server's shutdown begins.
+func newShutdown(server *http.Server) context.Context {
 	ctx, begin := context.WithCancel(context.Background())
-	s := &shutdown{ctx: ctx}
-	server.RegisterOnShutdown(func() {
-		s.deadline = time.Now().Add(clientGrace)
-		begin()
-	})
-	return s
+	server.RegisterOnShutdown(begin)
+	return ctx
 }
 
-// limitClient sets the deadline of the request's client when the shutdown begins. When it has passed, net/http also cancels a
-// request whose body has arrived; a recording has ended by then, since its turn comes within that time or not at all.
-func (s *shutdown) limitClient(next echo.HandlerFunc) echo.HandlerFunc {
+// limitClient limits how long the request's client can delay a shutdown: net/http waits for every running request, also for one
+// whose client neither sends nor reads. At the deadline, net/http also cancels a request whose body has arrived; a recording has
+// ended by then, since its turn comes within that time or not at all.
+func (a app) limitClient(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		// The errors of setting a deadline are ignored: they mean that the client has left.
 		control := http.NewResponseController(c.Response())
-		defer context.AfterFunc(s.ctx, func() {
-			_ = control.SetReadDeadline(s.deadline)
-			_ = control.SetWriteDeadline(s.deadline)
+		defer context.AfterFunc(a.shutdown, func() {
+			deadline := time.Now().Add(clientGrace)
+			_ = control.SetReadDeadline(deadline)
+			_ = control.SetWriteDeadline(deadline)
 		})()
 		c.Response().Before(func() {
-			if s.ctx.Err() != nil {
+			if a.shutdown.Err() != nil {
 				_ = control.SetWriteDeadline(time.Now().Add(answerGrace))
 			}
 		})
 		return next(c)
 	}
-}
-
-// allow gives the client so much time to read the next portion of its answer, but not more than a shutdown does.
-func (s *shutdown) allow(to http.ResponseWriter, limit time.Duration) error {
-	control := http.NewResponseController(to)
-	if err := control.SetWriteDeadline(time.Now().Add(limit)); err != nil {
-		return err
-	}
-	if s.ctx.Err() != nil { // if it began just now, the line above has replaced the deadline of limitClient
-		return control.SetWriteDeadline(s.deadline)
-	}
-	return nil
 }

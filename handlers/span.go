@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"context"
-	"iter"
 	"math"
 
 	"entgo.io/ent/dialect"
@@ -16,7 +15,7 @@ import (
 // span is the messages with IDs from first to last.
 type span struct{ first, last int }
 
-var everything = span{0, math.MaxInt}
+var everything = span{0, math.MaxInt - 1}
 
 // The orders in which messages are read.
 var (
@@ -44,25 +43,9 @@ type limits struct {
 	text     int // bytes of text, unless the first message alone has more
 }
 
-// take returns the first messages that meet the conditions, within the limits, and reports whether there are more.
+// take returns the first messages that meet the conditions, within the limits, and reports whether there are more. It reads one by
+// one, since only their text says how many are within the limits. It does not read the folded value, which is as long as the value.
 func take(ctx context.Context, client *ent.Client, order message.OrderOption, most limits, conditions ...predicate.Message) (messages []*ent.Message, more bool, err error) {
-	size := 0
-	for m, err := range rows(ctx, client, order, conditions) {
-		if err != nil {
-			return nil, false, err
-		}
-		size += len(m.Value)
-		if len(messages) == most.messages || len(messages) > 0 && size > most.text {
-			return messages, true, nil
-		}
-		messages = append(messages, m)
-	}
-	return messages, false, nil
-}
-
-// rows yields the messages that meet the conditions, one by one from the database, so that many take no more memory than a few.
-// The folded value is not read: it is as long as the value, and never shown. An error comes last.
-func rows(ctx context.Context, client *ent.Client, order message.OrderOption, conditions []predicate.Message) iter.Seq2[*ent.Message, error] {
 	query := sql.Dialect(dialect.SQLite).
 		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).
 		From(sql.Table(message.Table))
@@ -71,22 +54,21 @@ func rows(ctx context.Context, client *ent.Client, order message.OrderOption, co
 	}
 	order(query)
 	statement, args := query.Query()
-	return func(yield func(*ent.Message, error) bool) {
-		rows, err := client.QueryContext(ctx, statement, args...)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var m ent.Message
-			err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt)
-			if !yield(&m, err) || err != nil {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(nil, err)
-		}
+	rows, err := client.QueryContext(ctx, statement, args...)
+	if err != nil {
+		return nil, false, err
 	}
+	defer rows.Close()
+	for size := 0; rows.Next(); {
+		var m ent.Message
+		if err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt); err != nil {
+			return nil, false, err
+		}
+		size += len(m.Value)
+		if len(messages) == most.messages || len(messages) > 0 && size > most.text {
+			return messages, true, nil
+		}
+		messages = append(messages, &m)
+	}
+	return messages, false, rows.Err()
 }

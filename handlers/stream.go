@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -17,7 +18,7 @@ const (
 // stream is an answer of unknown length.
 type stream struct {
 	to       *echo.Response
-	shutdown *shutdown
+	shutdown context.Context
 	portion  int // bytes that were written since the deadline was set
 }
 
@@ -45,8 +46,11 @@ func (s *stream) write(part []byte) error {
 	return nil
 }
 
-// giveTime sets the deadline of the next portion.
+// giveTime sets the deadline of the next portion, unless limitClient has set the last one.
 func (s *stream) giveTime() error {
 	s.portion = 0
-	return s.shutdown.allow(s.to, streamTimeout)
+	if s.shutdown.Err() != nil {
+		return nil
+	}
+	return http.NewResponseController(s.to).SetWriteDeadline(time.Now().Add(streamTimeout))
 }
