@@ -2,65 +2,37 @@ package transaction
 
 import (
 	"bytes"
-	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 )
 
-// held is an http.ResponseWriter that keeps a response in memory until the transaction has ended.
-//
-// Headers are set directly on the client's writer, because nothing sends them before the status. A copy of what was there
-// before is kept, and is put back if the response is dropped. Copying one map into the other twice would cost more.
+// held is an http.ResponseWriter that keeps a response in memory until the transaction has ended. Headers are set directly on
+// the client's writer, because nothing sends them before the status.
 type held struct {
-	to         http.ResponseWriter
-	before     []field
-	status     int           // 0 until it is written
-	body       *bytes.Buffer // nil when the request has ended
-	max        int
-	overflowed bool // more than max was written
-	streams    bool // a response larger than max is streamed: a reading request has no COMMIT to wait for
-	streaming  bool // writes go directly to the client
-	sent       bool // the client's writer has the status
+	http.ResponseWriter               // the client's
+	before              [][]string    // the headers when the attempt began, for drop: of each its name and its values
+	status              int           // 0 until it is written
+	body                *bytes.Buffer // nil when the response has ended
+	max                 int
+	overflowed          bool // more than max was written
+	streams             bool // a response larger than max is streamed: a reading request has no COMMIT to wait for
+	streaming           bool // what is written goes directly to the client
 }
 
 // bodies are reused, because a new buffer for each page of a list made a sixth of the garbage.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// errEnded is the error of a write after the request has ended.
-var errEnded = errors.New("transaction: the request has ended")
-
-// field is a header field with its values.
-type field struct {
-	name   string
-	values []string
-}
-
-// hold returns a writer that starts with the headers that to has now.
-func hold(to http.ResponseWriter, max int, streams bool) *held {
-	header := to.Header()
-	before := make([]field, 0, len(header))
-	for name, values := range header {
-		before = append(before, field{name, slices.Clone(values)})
-	}
-	return &held{to: to, before: before, body: bodies.Get().(*bytes.Buffer), max: max, streams: streams}
-}
-
-// Header returns the headers of the response.
-func (h *held) Header() http.Header {
-	return h.to.Header()
-}
-
 // WriteHeader sets the status. It ignores informational ones (1xx), which are not the answer.
 func (h *held) WriteHeader(status int) {
-	if h.status != 0 || status < http.StatusOK {
+	if h.status != 0 || status < http.StatusOK || h.body == nil {
 		return
 	}
 	h.status = status
 	if h.streaming {
-		h.sendStatus()
+		h.ResponseWriter.WriteHeader(status)
 	}
 }
 
@@ -68,26 +40,23 @@ func (h *held) Write(b []byte) (int, error) {
 	if h.body == nil {
 		return 0, errEnded
 	}
-	if h.status == 0 {
-		h.WriteHeader(http.StatusOK)
+	h.WriteHeader(http.StatusOK) // unless there is a status
+	if !h.streaming && h.body.Len()+len(b) > h.max {
+		if !h.streams {
+			h.overflowed = true
+			return 0, ErrResponseTooLarge
+		}
+		if err := h.send(); err != nil {
+			return 0, err
+		}
 	}
 	if h.streaming {
-		return h.to.Write(b)
+		return h.ResponseWriter.Write(b)
 	}
-	if h.body.Len()+len(b) <= h.max {
-		return h.body.Write(b)
-	}
-	if !h.streams {
-		h.overflowed = true
-		return 0, ErrResponseTooLarge
-	}
-	if err := h.stream(); err != nil {
-		return 0, err
-	}
-	return h.to.Write(b)
+	return h.body.Write(b)
 }
 
-// FlushError sends a reading request's response as far as it is written. That of a writing request stays until COMMIT.
+// FlushError sends what a reading request has written. A writing request's response stays until COMMIT.
 func (h *held) FlushError() error {
 	if h.body == nil {
 		return errEnded
@@ -95,80 +64,51 @@ func (h *held) FlushError() error {
 	if !h.streams {
 		return nil
 	}
-	if h.status == 0 {
-		h.WriteHeader(http.StatusOK)
+	h.WriteHeader(http.StatusOK) // unless there is a status
+	if err := h.send(); err != nil {
+		return err
 	}
-	if !h.streaming {
-		if err := h.stream(); err != nil {
-			return err
-		}
-	}
-	return http.NewResponseController(h.to).Flush()
+	return http.NewResponseController(h.ResponseWriter).Flush()
 }
 
-// Unwrap returns the client's writer only while the response streams. Otherwise http.ResponseController could send past the
-// held response.
+// Unwrap returns the client's writer only while the response streams: http.ResponseController must not bypass a held one.
 func (h *held) Unwrap() http.ResponseWriter {
 	if h.streaming {
-		return h.to
+		return h.ResponseWriter
 	}
 	return nil
 }
 
-// refused reports whether the response says that the request failed.
-func (h *held) refused() bool {
-	return h.status >= http.StatusBadRequest
-}
-
-// stream sends what is held, and lets later writes go directly to the client.
-func (h *held) stream() error {
-	h.streams, h.streaming = true, true
-	return h.send()
-}
-
-// release sends the whole response.
+// release sends the whole response. If there is none, net/http sends an empty 200.
 func (h *held) release() error {
-	if h.streaming {
-		return nil
-	}
-	if h.status != 0 && bodyAllowed(h.status) && h.Header().Get("Content-Length") == "" {
+	noBody := []int{0, http.StatusNoContent, http.StatusNotModified} // RFC 9110, section 6.4.1
+	if !h.streaming && !slices.Contains(noBody, h.status) && h.Header().Get("Content-Length") == "" {
 		h.Header().Set("Content-Length", strconv.Itoa(h.body.Len()))
 	}
 	return h.send()
 }
 
-// send sends what is held.
+// send sends what is held, and lets later writes go directly to the client.
 func (h *held) send() error {
-	if h.status == 0 {
-		return nil // net/http sends an empty 200
+	if h.streaming {
+		return nil
 	}
-	h.sendStatus()
+	h.streams, h.streaming = true, true
+	if h.status != 0 {
+		h.ResponseWriter.WriteHeader(h.status)
+	}
 	if h.body.Len() == 0 {
 		return nil
 	}
-	_, err := h.to.Write(h.body.Bytes())
+	_, err := h.ResponseWriter.Write(h.body.Bytes())
 	return err
 }
 
-func (h *held) sendStatus() {
-	h.sent = true
-	h.to.WriteHeader(h.status)
-}
-
-// drop discards the response with its headers. If a part of it has been sent, it closes the connection, so that the client
-// does not take the part for the whole.
+// drop removes the response's headers.
 func (h *held) drop() {
-	if h.sent {
-		err := http.NewResponseController(h.to).SetWriteDeadline(time.Unix(1, 0))
-		if errors.Is(err, http.ErrNotSupported) {
-			panic(http.ErrAbortHandler) // the only other way
-		}
-		return // any other error means that the connection is closed already
-	}
-	header := h.Header()
-	clear(header)
+	clear(h.Header())
 	for _, field := range h.before {
-		header[field.name] = field.values
+		h.Header()[field[0]] = field[1:]
 	}
 }
 
@@ -179,7 +119,27 @@ func (h *held) free() {
 	h.body = nil
 }
 
-// bodyAllowed reports whether a response with the status may have a body (RFC 9110, section 6.4.1).
-func bodyAllowed(status int) bool {
-	return status != http.StatusNoContent && status != http.StatusNotModified
+// replay lets each attempt read the request's body from its beginning: it keeps what was read.
+type replay struct {
+	body  io.Reader
+	kept  bytes.Buffer // longer than max if more was read: then the body cannot be read again
+	again bytes.Reader // the part of kept that the attempt has not read
+	max   int
+}
+
+// rewind returns the body from its beginning. Its Close does nothing: net/http closes the body when the request has ended.
+func (r *replay) rewind() io.ReadCloser {
+	r.again.Reset(r.kept.Bytes())
+	return io.NopCloser(r)
+}
+
+func (r *replay) Read(b []byte) (int, error) {
+	if r.again.Len() > 0 {
+		return r.again.Read(b)
+	}
+	n, err := r.body.Read(b)
+	if r.kept.Len() <= r.max {
+		r.kept.Write(b[:n])
+	}
+	return n, err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -107,6 +108,38 @@ func TestHooksAreIsolated(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "the first fails") || !strings.Contains(log.String(), "the second panics") {
 		t.Errorf("the log has %s", &log)
+	}
+}
+
+// TestHookCannotWrite has hooks that write to the response when it has been sent, or dropped.
+func TestHookCannotWrite(t *testing.T) {
+	app := start(t)
+	failed := make(chan error, 2)
+	app.POST("/:end", func(c echo.Context) error {
+		write := func(context.Context) error {
+			c.Response().Writer.WriteHeader(http.StatusAccepted)
+			_, err := io.WriteString(c.Response().Writer, "by a hook")
+			failed <- err
+			return nil
+		}
+		transaction.AfterCommit(c, write)
+		transaction.AfterRollback(c, write)
+		switch c.Param("end") {
+		case "error":
+			return echo.ErrTeapot
+		case "nothing":
+			return nil
+		}
+		return c.String(http.StatusCreated, "stored")
+	})
+	for path, want := range map[string]int{"/well": http.StatusCreated, "/error": http.StatusTeapot, "/nothing": http.StatusOK} {
+		response, body := app.do(http.MethodPost, path)
+		if response.StatusCode != want || strings.Contains(body, "by a hook") {
+			t.Errorf("%s: answered %d %q", path, response.StatusCode, body)
+		}
+		if err := <-failed; err == nil {
+			t.Errorf("%s: the hook's write succeeds", path)
+		}
 	}
 }
 

@@ -24,7 +24,7 @@ type Report struct {
 	Route      string // the method and the route's path, as in "GET /messages/:id"
 	Mode       string // "read", "write", or "none" if no transaction began
 	Attempts   int
-	Statements int           // as counted by Trace; 0 without it, or if nobody wanted reports when the transaction began
+	Statements int           // as counted by Trace; 0 without it
 	Waited     time.Duration // for the transaction to begin
 	Held       time.Duration // from its begin to its end
 	Ending     time.Duration // in COMMIT or ROLLBACK
@@ -50,51 +50,38 @@ func (r Report) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// measure completes the report of a transaction whose end began at the given time.
-func (a *attempt) measure(ending time.Time) {
-	report := &a.request.report
-	report.Ending = time.Since(ending)
-	report.Held = ending.Sub(a.begun)
-	report.Mode = "write"
-	if a.options.ReadOnly {
-		report.Mode = "read"
-	}
-	if a.trace != nil {
-		statements, waited := a.trace()
-		report.Statements = statements
-		report.Waited += waited
-		report.Held -= waited
-	}
-}
-
-// observed reports whether somebody wants each report, and not only those of failures.
-func (r *request) observed() bool {
-	return r.config.observer != nil || r.config.log.Enabled(r.http.Context(), slog.LevelDebug)
-}
-
-// observe gives the report to the observer and logs it. That of a request that failed is logged when its answer is sent, since
-// only Echo's error handler knows the status.
-func (r *request) observe(c echo.Context) {
-	if !r.failed && !r.observed() {
+// observe gives the report to the observer and logs it: a failure when the error handler answers, since that knows the status.
+func (a *attempt) observe() {
+	if !a.failed && !a.observed {
 		return
 	}
-	r.report.Route = r.http.Method + " " + c.Path()
-	if r.config.observer != nil {
-		r.config.observer(context.WithoutCancel(r.http.Context()), r.report)
+	a.report.Route = a.request.Method + " " + a.c.Path()
+	if a.config.observer != nil {
+		a.config.observer(context.WithoutCancel(a.request.Context()), a.report)
 	}
-	response := c.Response()
-	if !r.failed || response.Committed {
-		r.log(r.failed)
+	report := slog.Any("transaction", a.report)
+	a.c.Set(logsKey, a.failed)
+	if !a.failed || a.response.Committed {
+		a.log(a.failed, "transaction", report)
 		return
 	}
-	response.Before(func() { r.log(response.Status >= http.StatusInternalServerError) })
+	a.response.Before(func() { a.log(a.response.Status >= http.StatusInternalServerError, "transaction", report) })
 }
 
-// log logs the report: of a failure at error level, because Echo's own error handler logs nothing.
-func (r *request) log(failure bool) {
+// log logs at error level or at debug level, with the request's ID if the response has it.
+func (a *attempt) log(failure bool, message string, attrs ...slog.Attr) {
 	level := slog.LevelDebug
 	if failure {
 		level = slog.LevelError
 	}
-	r.config.log.LogAttrs(context.WithoutCancel(r.http.Context()), level, "transaction", slog.Any("transaction", r.report))
+	if id := a.response.Header().Get(echo.HeaderXRequestID); id != "" {
+		attrs = append(attrs, slog.String("id", id))
+	}
+	a.config.log.LogAttrs(context.WithoutCancel(a.request.Context()), level, message, attrs...)
+}
+
+// Logs is for an error handler that logs errors itself. It reports whether this package logs the error that is being answered,
+// provided that the answer's status is 500 or more.
+func Logs(c echo.Context) bool {
+	return c.Get(logsKey) == true
 }

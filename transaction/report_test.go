@@ -146,3 +146,66 @@ func TestNothingIsTracedForNobody(t *testing.T) {
 		t.Errorf("answered %d %q", response.StatusCode, body)
 	}
 }
+
+// TestRequestIsLoggedOnce has an error handler that logs what this package does not, with the request's ID, as this package does.
+func TestRequestIsLoggedOnce(t *testing.T) {
+	var log bytes.Buffer
+	logger := slog.New(slog.NewTextHandler(&log, nil))
+	faults := &faults{}
+	app := open(t, faults.openDatabase)
+	app.HTTPErrorHandler = func(err error, c echo.Context) {
+		if !transaction.Logs(c) {
+			logger.Error("the error handler's", "error", err, "id", c.Response().Header().Get(echo.HeaderXRequestID))
+		}
+		app.DefaultHTTPErrorHandler(err, c)
+	}
+	failing := errors.New("a middleware's error")
+	app.Use(
+		middleware.RequestIDWithConfig(middleware.RequestIDConfig{Generator: func() string { return "abc" }}),
+		middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true, DisableErrorHandler: true}),
+		func(next echo.HandlerFunc) echo.HandlerFunc {
+			return func(c echo.Context) error {
+				if c.Path() == "/outside" {
+					return failing
+				}
+				return next(c)
+			}
+		},
+		transaction.Middleware(app.begin, transaction.Log(logger)))
+	for path, test := range map[string]struct {
+		method  string
+		handler echo.HandlerFunc
+		want    string // the log's only record
+	}{
+		"/outside": {http.MethodPost, func(echo.Context) error { return nil }, "the error handler's"},
+		"/panic":   {http.MethodPost, func(c echo.Context) error { _ = save(c, "a"); panic(errTest) }, "the error handler's"},
+		"/error":   {http.MethodPost, func(c echo.Context) error { _ = save(c, "a"); return errTest }, "msg=transaction "},
+		"/commit":  {http.MethodPost, func(c echo.Context) error { faults.fail(commit, 1, errTest); return save(c, "a") }, "msg=transaction "},
+		"/stream":  {http.MethodGet, func(c echo.Context) error { _ = c.String(http.StatusOK, large); return errTest }, "msg=transaction "},
+		"/hook": {http.MethodPost, func(c echo.Context) error {
+			transaction.AfterCommit(c, func(context.Context) error { return errTest })
+			return save(c, "a")
+		}, "a hook failed"},
+		"/refused": {http.MethodPost, func(echo.Context) error { return echo.ErrConflict }, ""},
+	} {
+		t.Run(path, func(t *testing.T) {
+			log.Reset()
+			app.Add(test.method, path, test.handler)
+			recorder := httptest.NewRecorder()
+			func() {
+				defer func() { _ = recover() }() // of a connection that is closed
+				app.ServeHTTP(recorder, httptest.NewRequest(test.method, path, nil))
+			}()
+			got := log.String()
+			if test.want == "" {
+				if got != "" {
+					t.Errorf("the log has %s", got)
+				}
+				return
+			}
+			if strings.Count(got, "\n") != 1 || !strings.Contains(got, test.want) || !strings.Contains(got, " id=abc") {
+				t.Errorf("answered %d, the log has %q, want one record with %q", recorder.Code, got, test.want)
+			}
+		})
+	}
+}

@@ -1,212 +1,239 @@
 package transaction
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
+
+	"github.com/labstack/echo/v4"
 )
-
-// maxAttempts is how often the handler runs for one request.
-const maxAttempts = 3
-
-// maxPause limits the pause before the second attempt. The one before the third is at most twice as long.
-const maxPause = 20 * time.Millisecond
 
 // ErrResponseTooLarge is the error of a writing request whose response is larger than [MaxHeld].
 var ErrResponseTooLarge = errors.New("transaction: the response is too large to be held until the commit")
 
-// Reasons for a rollback that is not caused by an error of the handler's.
 var (
-	errDoomed  = errors.New("transaction: doomed by the handler")
-	errRefused = errors.New("transaction: the response is a refusal")
+	errEnded   = errors.New("transaction: the response has ended")
+	errDoomed  = errors.New("transaction: the handler called Doom")
+	errRefused = errors.New("transaction: the status is 400 or more, or Keep returned false")
 	errPanic   = errors.New("transaction: the handler panicked")
 )
 
-// ender is a transaction without the type of its client.
-type ender interface {
-	Commit() error
-	Rollback() error
-}
+// attempt is one run of a request's handler, in a transaction of its own.
+type attempt struct {
+	config   *config
+	c        echo.Context   // with a held response during the attempt
+	response *echo.Response // the client's
+	request  *http.Request  // as the middleware got it
+	body     *replay        // nil if there is no body, or no second attempt
+	held     held
+	report   Report
+	observed bool // every report is wanted, and not only those of failures
+	failed   bool // Echo's error handler must answer, and the client has not hung up
 
-// request is one request with all of its attempts. It does not depend on Echo.
-type request struct {
-	config *config
-	to     http.ResponseWriter
-	http   *http.Request // as the middleware got it
-	body   *replay       // nil if there is no body, or no second attempt
-	keep   func(status int, err error) bool
-	report Report
-	failed bool // with an error that Echo's error handler must answer, of a client that is still there
+	options   sql.TxOptions
+	none      bool      // the route has no transaction
+	tx        driver.Tx // nil until it has begun
+	client    any
+	beginErr  error
+	begun     time.Time
+	trace     func() (statements int, waited time.Duration)
+	used      bool  // by the handler
+	doomed    error // why the transaction must be rolled back, even if the handler returns no error
+	endFailed bool  // COMMIT or ROLLBACK failed
+	depth     int   // of savepoints
+
+	afterCommit, afterRollback []func(context.Context) error
+	undone                     []func(context.Context) error // of AfterRollback in a savepoint that was undone: they run in any case
 }
 
 // serve runs the handler, repeatedly if the database asks for it, and sends the response. It returns the error that Echo's
 // error handler must answer.
-func (r *request) serve(handle func(*attempt) error) error {
-	for pause := maxPause; ; pause *= 2 {
-		repeat, err := r.try(handle, pause)
-		if !repeat {
+func serve(c echo.Context, next echo.HandlerFunc, config *config) error {
+	request, response := c.Request(), c.Response()
+	reads := slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodOptions}, request.Method)
+	var body *replay
+	if config.attempts > 1 && request.Body != nil && request.Body != http.NoBody {
+		body = &replay{body: request.Body, max: config.maxHeld}
+	}
+	for attempts := 1; ; attempts++ {
+		a := &attempt{
+			config:   config,
+			c:        c,
+			response: response,
+			request:  request,
+			body:     body,
+			held: held{
+				ResponseWriter: response,
+				before:         make([][]string, 0, len(response.Header())),
+				body:           bodies.Get().(*bytes.Buffer),
+				max:            config.maxHeld,
+				streams:        reads,
+			},
+			report:   Report{Attempts: attempts, Mode: "none"},
+			observed: config.observer != nil || config.log.Enabled(request.Context(), slog.LevelDebug),
+			options:  sql.TxOptions{ReadOnly: reads},
+		}
+		for name, values := range response.Header() {
+			a.held.before = append(a.held.before, append([]string{name}, values...))
+		}
+		if repeat, err := a.serve(next); !repeat {
 			return err
 		}
 	}
 }
 
-// try makes one attempt. It reports whether another one must follow, and pauses before that.
-func (r *request) try(handle func(*attempt) error, pause time.Duration) (repeat bool, err error) {
-	a := r.newAttempt()
+// serve makes one attempt. It reports whether another one must follow, and pauses before that.
+func (a *attempt) serve(next echo.HandlerFunc) (repeat bool, err error) {
 	defer func() { // also if the handler panics
+		a.held.free()
 		if !repeat {
 			a.runHooks()
+			defer a.observe()
 		}
 		a.removeUploads() // after the hooks, which may read them
-		a.held.free()
+		a.c.SetResponse(a.response)
+		a.c.Set(key, nil)
 	}()
-	err = a.run(handle)
-	if r.repeats(a, err) && sleep(r.http.Context(), rand.N(pause)) {
+	err = a.run(next)
+	if a.repeats(err) {
 		a.held.drop()
 		return true, nil
 	}
 	return false, a.answer(err)
 }
 
-// repeats reports whether another attempt may succeed.
-func (r *request) repeats(a *attempt, err error) bool {
-	return err != nil && r.config.repeatable(err) && r.report.Outcome != Committed &&
-		r.report.Attempts < maxAttempts && (r.body == nil || !r.body.exceeded) && !a.held.streaming
-}
-
-// sleep pauses, and reports whether ctx has lasted until the end of the pause.
-func sleep(ctx context.Context, pause time.Duration) bool {
-	timer, cancel := context.WithTimeout(ctx, pause)
-	defer cancel()
-	<-timer.Done()
-	return ctx.Err() == nil
-}
-
-// attempt is one run of the handler, in a transaction of its own.
-type attempt struct {
-	request *request
-	http    *http.Request // as the handler gets it
-	final   *http.Request // as the handler left it, or a middleware further in
-	held    *held
-	options sql.TxOptions
-	none    bool // the route has no transaction
-
-	tx       ender // nil until it has begun
-	client   any
-	beginErr error
-	begun    time.Time
-	trace    func() (statements int, waited time.Duration)
-	used     bool // by the handler
-	doomed   bool
-	broken   error // why the transaction cannot be committed, even if the handler ignores it
-	ended    bool
-	lost     bool // COMMIT or ROLLBACK failed
-	depth    int  // of savepoints
-	hooks    hooks
-}
-
-func (r *request) newAttempt() *attempt {
-	r.report = Report{Attempts: r.report.Attempts + 1, Mode: "none"}
-	readOnly := safe(r.http.Method)
-	a := &attempt{
-		request: r,
-		http:    r.http,
-		held:    hold(r.to, r.config.maxHeld, readOnly),
-		options: sql.TxOptions{ReadOnly: readOnly},
-	}
-	if r.body != nil {
-		a.http = r.http.WithContext(r.http.Context()) // a copy: a form that this attempt parses is not for the next one
-		a.http.Body = &reader{replay: r.body}
-	}
-	return a
-}
-
-// use returns the client, and begins the transaction first if necessary. If that fails, it panics, because the handler
-// expects a client and no error; call turns the panic into an error.
-func (a *attempt) use() any {
-	a.used = true
-	if a.tx == nil {
-		a.begin()
-	}
-	if a.beginErr != nil {
-		panic(a.beginErr)
-	}
-	return a.client
-}
-
-func (a *attempt) begin() {
-	if a.none {
-		a.beginErr = errors.New("the route is marked None")
+// removeUploads removes the temporary files of a multipart form that the attempt has parsed. net/http removes those of its
+// own request only, and the attempt's is often a copy: for [Retry] or [Context], or of a middleware further in.
+func (a *attempt) removeUploads() {
+	form := a.c.Request().MultipartForm
+	if form == nil || form == a.request.MultipartForm {
 		return
 	}
-	ctx, asked := a.request.http.Context(), time.Now()
-	if trace := a.request.config.trace; trace != nil && a.request.observed() {
-		ctx, a.trace = trace(ctx)
+	if err := form.RemoveAll(); err != nil {
+		a.log(true, "transaction: remove uploaded files", slog.Any("error", err))
 	}
-	a.tx, a.client, a.beginErr = a.request.config.begin(ctx, &a.options)
-	a.begun = time.Now()
-	a.request.report.Waited = a.begun.Sub(asked)
 }
 
-// run calls the handler and ends the transaction. It returns why the transaction was lost or, if Keep kept it in spite of
-// an error, that error.
-func (a *attempt) run(handle func(*attempt) error) error {
+// repeats reports whether another attempt may succeed after the error. It pauses first, for up to 20 ms per attempt so far.
+func (a *attempt) repeats(err error) bool {
+	if err == nil || !a.config.repeatable(err) || a.report.Outcome == Committed || a.report.Attempts == a.config.attempts ||
+		a.body != nil && a.body.kept.Len() > a.body.max || a.held.streaming {
+		return false
+	}
+	select {
+	case <-time.After(rand.N(time.Duration(a.report.Attempts) * 20 * time.Millisecond)):
+	case <-a.request.Context().Done():
+	}
+	return a.request.Context().Err() == nil
+}
+
+// run calls the handler and ends the transaction. It returns why it was not committed, or the error that Keep ignored.
+func (a *attempt) run(next echo.HandlerFunc) error {
+	ended := false
 	defer func() {
-		if !a.ended { // the handler or a hook of ent's panics
-			a.abort()
+		if ended {
+			return
+		}
+		// The handler or a hook of ent's panics. This is not recovered, so that the stack trace shows where it started.
+		defer a.drop() // a hook of ent's may panic in the rollback, too
+		if err := a.rollback(errPanic); err != errPanic {
+			a.log(true, "transaction: rollback after a panic", slog.Any("error", err))
 		}
 	}()
-	err := a.call(handle)
-	if reason := a.refusal(err); reason != nil {
-		return a.rollback(reason)
+	err := a.call(next)
+	if reason := a.rollbackReason(err); reason != nil {
+		err = a.rollback(reason)
+	} else {
+		err = a.commit(err)
 	}
-	if commitErr := a.commit(); commitErr != nil {
-		return commitErr
-	}
-	a.request.report.Reason = err
+	ended = true
 	return err
 }
 
-// abort rolls back during a panic. The panic is not recovered, so that its stack trace shows where it started.
-func (a *attempt) abort() {
-	defer a.drop() // a hook of ent's may panic in the rollback, too
-	if err := a.rollback(errPanic); err != errPanic {
-		a.request.config.log.ErrorContext(a.http.Context(), "transaction: rollback after a panic", "error", err)
-	}
-}
-
-// call calls the handler. If the transaction could not begin, it returns that error, whatever the handler made of it.
-func (a *attempt) call(handle func(*attempt) error) (err error) {
+// call calls the handler. If the transaction could not begin, it returns that error, even if the handler ignores it.
+func (a *attempt) call(next echo.HandlerFunc) (err error) {
 	defer func() {
 		if a.beginErr != nil {
 			_ = recover()
 			err = fmt.Errorf("begin transaction: %w", a.beginErr)
 		}
 	}()
-	return handle(a)
+	request := a.request
+	if a.body != nil {
+		request = request.WithContext(request.Context()) // a copy: a form that this attempt parses is not for the next one
+		request.Body = a.body.rewind()
+	}
+	a.c.SetRequest(request)
+	a.c.SetResponse(echo.NewResponse(&a.held, a.c.Echo()))
+	a.c.Set(key, a)
+	if err := a.prepare(func(*attempt) {}); err != nil {
+		return err
+	}
+	return next(a.c)
 }
 
-// refusal decides the outcome. It returns why the transaction must be rolled back, or nil if it must be committed.
-func (a *attempt) refusal(err error) error {
-	switch ctx := a.request.http.Context(); {
+// prepare changes how the transaction begins. With the option Context it begins now, if necessary for the second time.
+func (a *attempt) prepare(change func(*attempt)) error {
+	if a.used {
+		return errors.New("transaction: the route's mark comes after the first use of the transaction")
+	}
+	if a.tx != nil {
+		if err := a.tx.Rollback(); err != nil {
+			return err
+		}
+		a.tx = nil
+	}
+	change(a)
+	if a.config.context == nil || a.none {
+		return nil
+	}
+	if a.begin(); a.beginErr != nil {
+		return a.beginErr
+	}
+	request := a.c.Request()
+	a.c.SetRequest(request.WithContext(a.config.context(request.Context(), a.client)))
+	return nil
+}
+
+// begin begins the transaction if it has not begun.
+func (a *attempt) begin() {
+	if a.tx != nil {
+		return
+	}
+	if a.none {
+		a.beginErr = errors.New("the route is marked None")
+		return
+	}
+	ctx, asked := a.request.Context(), time.Now()
+	if a.config.trace != nil && a.observed {
+		ctx, a.trace = a.config.trace(ctx)
+	}
+	a.tx, a.client, a.beginErr = a.config.begin(ctx, &a.options)
+	a.begun = time.Now()
+	a.report.Waited = a.begun.Sub(asked)
+}
+
+// rollbackReason decides the outcome. It returns why the transaction must be rolled back, or nil if it must be committed.
+func (a *attempt) rollbackReason(err error) error {
+	switch ctx := a.request.Context(); {
 	case a.beginErr != nil:
 		return err
 	case a.held.overflowed:
 		return ErrResponseTooLarge
-	case a.broken != nil:
-		return cmp.Or(err, a.broken)
-	case ctx.Err() != nil:
-		return cmp.Or(err, fmt.Errorf("transaction: the request ended early: %w", context.Cause(ctx)))
-	case a.timedOut():
-		return cmp.Or(err, fmt.Errorf("transaction: the request took too long: %w", context.DeadlineExceeded))
-	case a.doomed:
-		return cmp.Or(err, errDoomed)
-	case a.request.keep(a.held.status, err):
+	case ctx.Err() != nil, a.timedOut():
+		return cmp.Or(err, fmt.Errorf("transaction: the request ended early: %w", cmp.Or(context.Cause(ctx), context.DeadlineExceeded)))
+	case a.doomed != nil:
+		return cmp.Or(err, a.doomed)
+	case a.config.keep(a.c, a.held.status, err):
 		return nil
 	}
 	return cmp.Or(err, errRefused)
@@ -215,53 +242,99 @@ func (a *attempt) refusal(err error) error {
 // timedOut reports whether a deadline of the request has passed, also one that a middleware further in has set. Such a
 // middleware cancels its context whenever it returns, so only the passed deadline counts, not the cancellation.
 func (a *attempt) timedOut() bool {
-	return errors.Is(a.request.http.Context().Err(), context.DeadlineExceeded) ||
-		a.final != nil && errors.Is(a.final.Context().Err(), context.DeadlineExceeded)
+	return errors.Is(a.request.Context().Err(), context.DeadlineExceeded) ||
+		errors.Is(a.c.Request().Context().Err(), context.DeadlineExceeded)
 }
 
-func (a *attempt) commit() error {
-	report := &a.request.report
-	if report.Reason = a.end(commitOrRollback); report.Reason != nil {
-		a.lost = true
-		report.Outcome = CommitFailed
-		return fmt.Errorf("commit transaction: %w", report.Reason)
-	}
-	report.Outcome = Committed
-	return nil
-}
-
-// commitOrRollback commits and, if that fails, rolls back: an OnCommit hook of ent's may have failed before COMMIT was sent,
-// and some databases keep the transaction open after a failed one.
-func commitOrRollback(tx ender) error {
-	err := tx.Commit()
+// commit commits the transaction. It returns the error of COMMIT, or else the given one, that Keep ignored.
+func (a *attempt) commit(ignored error) error {
+	a.report.Outcome, a.report.Reason = Committed, ignored
+	err := a.end(driver.Tx.Commit)
 	if err == nil {
-		return nil
+		return ignored
 	}
-	if rollbackErr := tx.Rollback(); rollbackErr != nil && !errors.Is(rollbackErr, sql.ErrTxDone) {
-		return errors.Join(err, fmt.Errorf("roll back transaction: %w", rollbackErr))
+	// A hook of ent's may have failed before COMMIT was sent, and some databases keep the transaction open after a failed one.
+	if rollbackErr := a.tx.Rollback(); rollbackErr != nil && !errors.Is(rollbackErr, sql.ErrTxDone) {
+		err = errors.Join(err, fmt.Errorf("roll back transaction: %w", rollbackErr))
 	}
-	return err
+	a.report.Outcome, a.report.Reason = CommitFailed, err
+	return fmt.Errorf("commit transaction: %w", err)
 }
 
 // rollback undoes the transaction. It returns the reason, joined with the error of ROLLBACK if that failed.
 func (a *attempt) rollback(reason error) error {
-	a.request.report.Outcome, a.request.report.Reason = RolledBack, reason
-	if err := a.end(ender.Rollback); err != nil {
-		a.lost = true
+	a.report.Outcome, a.report.Reason = RolledBack, reason
+	if err := a.end(driver.Tx.Rollback); err != nil {
 		return errors.Join(reason, fmt.Errorf("roll back transaction: %w", err))
 	}
 	return reason
 }
 
 // end ends the transaction, if there is one, and measures it.
-func (a *attempt) end(last func(ender) error) error {
+func (a *attempt) end(last func(driver.Tx) error) error {
 	if a.tx == nil {
-		a.ended = true
 		return nil
 	}
 	ending := time.Now()
 	err := last(a.tx)
-	a.ended = true // not if a hook of ent's panics
-	a.measure(ending)
+	a.endFailed = err != nil
+	a.report.Ending = time.Since(ending)
+	a.report.Held = ending.Sub(a.begun)
+	a.report.Mode = "write"
+	if a.options.ReadOnly {
+		a.report.Mode = "read"
+	}
+	if a.trace != nil {
+		statements, waited := a.trace()
+		a.report.Statements = statements
+		a.report.Waited += waited
+		a.report.Held -= waited
+	}
 	return err
+}
+
+// answer sends the held response, or drops it and returns the error that Echo's error handler must answer.
+func (a *attempt) answer(err error) error {
+	if err == errDoomed || err == errRefused {
+		err = nil // for the log only
+	}
+	// If COMMIT or ROLLBACK failed, a refusal may describe a state of the database that never was.
+	refused := a.held.status >= http.StatusBadRequest && !a.held.overflowed && !a.endFailed
+	if err == nil || refused {
+		return cmp.Or(err, a.held.release())
+	}
+	a.failed = a.endFailed || !errors.Is(a.request.Context().Err(), context.Canceled)
+	a.drop()
+	return a.withStatus(err)
+}
+
+// drop discards the response. If a part has been sent, it closes the connection, so that the client does not take the part
+// for the whole. Headers without a response, such as the Allow of Echo's error 405, stay if no transaction was lost.
+func (a *attempt) drop() {
+	if a.response.Committed {
+		err := http.NewResponseController(a.response).SetWriteDeadline(time.Unix(1, 0))
+		if errors.Is(err, http.ErrNotSupported) {
+			panic(http.ErrAbortHandler) // the only other way
+		}
+		return // any other error means that the connection is closed already
+	}
+	rolledBack := (a.tx != nil || a.beginErr != nil) && a.report.Outcome != Committed
+	if rolledBack || a.held.status != 0 {
+		a.held.drop()
+	}
+}
+
+// withStatus returns the error with status 503 if the request may succeed later.
+func (a *attempt) withStatus(err error) error {
+	var answered *echo.HTTPError
+	busy := a.config.unavailable(err) || a.config.repeatable(err)
+	if errors.As(err, &answered) || a.report.Outcome == Committed || !busy && !a.timedOut() {
+		return err
+	}
+	message := "The request took too long. Please try again."
+	if busy {
+		message = "The database is busy. Please try again."
+	}
+	a.response.Header().Set(echo.HeaderRetryAfter, "1") // second: a busy database recovers soon, or not at all
+	return echo.NewHTTPError(http.StatusServiceUnavailable, message).SetInternal(err)
 }

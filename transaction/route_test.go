@@ -199,6 +199,26 @@ func TestAmongOtherMiddleware(t *testing.T) {
 	}
 }
 
+// TestMiddlewareThatAnswers has a middleware further out write the response, after a handler that wrote none.
+func TestMiddlewareThatAnswers(t *testing.T) {
+	app := open(t, openDatabase)
+	app.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if err := next(c); err != nil {
+				return err
+			}
+			return c.String(http.StatusCreated, "stored")
+		}
+	}, transaction.Middleware(app.begin))
+	app.POST("/", func(c echo.Context) error { return save(c, "a") })
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 201 || body != "stored" {
+		t.Errorf("answered %d %q", response.StatusCode, body)
+	}
+	if got := app.values(); got != "a" {
+		t.Errorf("the database holds %q", got)
+	}
+}
+
 func TestGzip(t *testing.T) {
 	long := strings.Repeat("stored ", 1000)
 	for _, inside := range []bool{false, true} {

@@ -29,29 +29,27 @@
 //	a panic, which goes on                        rolled back          what Recover makes of it      AfterRollback
 //	a failure after a part was sent               rolled back          a connection that is closed   AfterRollback
 //
-// "Keep true" means that the function of [Keep] returns true where the transaction would be rolled back without it. "Retry or
+// "Keep true" means that the function of [Keep] returns true for a request that would be rolled back without it. "Retry or
 // Unavailable" means that one of these options reports true for the error.
 //
-// Nothing of a writing request's response is sent before COMMIT has returned. A response that is not sent is dropped as a
-// whole, with its headers and cookies; but a refusal (a status of 400 or more) that the handler has written is sent even if
-// it then returns an error or a deadline has passed. An *echo.HTTPError keeps its status. Headers without a response are
-// dropped with the transaction; if no transaction was lost, they stay, as without the middleware.
+// A writing request's response is sent after COMMIT has returned. A response that is not sent is dropped with its headers and
+// cookies. But a refusal (a status of 400 or more) that the handler has written is sent, even after an error or a deadline.
+// Headers without a response are dropped only together with a transaction. An *echo.HTTPError keeps its status.
 //
-// A reading request (GET, HEAD, OPTIONS) sees one snapshot. It ends before a response of ordinary size is sent, so that a
-// slow client occupies no connection to the database. A larger response streams, so a part is sent before the outcome is
-// known.
+// A reading request (GET, HEAD, OPTIONS) sees one snapshot. The snapshot ends before the response is sent, so that a slow client
+// occupies no connection to the database. But a response larger than [MaxHeld] streams while the handler runs.
 //
-// After its transaction has ended, the request's client fails with [sql.ErrTxDone].
-//
-// How a commit is made durable, how long a transaction waits to begin, and which errors are worth another attempt is for
-// the database to decide: see this module's package database, or use ent's own driver.
+// The database decides how durable a commit is, how long a transaction waits to begin, and which errors are worth another
+// attempt: see this module's package database, or use ent's own driver.
 package transaction
 
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"reflect"
 
@@ -65,86 +63,45 @@ type Tx[C any] interface {
 	Rollback() error
 }
 
-// key is the name of the attempt in the echo.Context.
-const key = "daybook/transaction"
+// Names in the echo.Context: of the attempt, and of what Logs returns.
+const key, logsKey = "daybook/transaction", "daybook/transaction/logs"
 
-var errTwice = errors.New("transaction: the middleware is installed twice on this route, but a request has one transaction")
-
-// Middleware returns the middleware that ends each request's transaction; begin, an ent client's BeginTx, begins it when
-// the handler first asks for its [Client]. GET, HEAD and OPTIONS begin for reading only, all others for writing; [Read],
-// [Write], [None] and [Isolation] say otherwise for a route.
+// Middleware returns the middleware. It begins a request's transaction with begin, an ent client's BeginTx, when the handler
+// first asks for its [Client]. GET, HEAD and OPTIONS begin for reading only, all others for writing; a route can change this
+// with [Read], [Write], [None] and [Isolation].
 //
 // Middlewares that answer errors, recover from panics or compress may be installed before or after it. A route has one
 // transaction middleware: with a second one, also of another client, the request fails before the handler runs.
 func Middleware[C any, T Tx[C]](begin func(context.Context, *sql.TxOptions) (T, error), options ...Option) echo.MiddlewareFunc {
-	config := configure(options)
-	config.begin = func(ctx context.Context, options *sql.TxOptions) (ender, any, error) {
-		tx, err := begin(ctx, options)
-		if err != nil {
-			return nil, nil, err
-		}
-		return tx, tx.Client(), nil
+	never := func(error) bool { return false }
+	config := &config{
+		begin: func(ctx context.Context, options *sql.TxOptions) (driver.Tx, any, error) {
+			tx, err := begin(ctx, options)
+			if err != nil {
+				return nil, nil, err
+			}
+			return tx, tx.Client(), nil
+		},
+		keep:        func(_ echo.Context, status int, err error) bool { return err == nil && status < http.StatusBadRequest },
+		attempts:    1,
+		repeatable:  never,
+		unavailable: never,
+		log:         slog.Default(),
+		maxHeld:     1 << 20,
+	}
+	for _, option := range options {
+		option(config)
 	}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if c.Get(key) != nil {
-				return errTwice
+				return errors.New("transaction: the middleware is installed twice on this route, but a request has one transaction")
 			}
 			return serve(c, next, config)
 		}
 	}
 }
 
-// serve connects Echo's context with the request.
-func serve(c echo.Context, next echo.HandlerFunc, config *config) error {
-	original := c.Response()
-	r := &request{config: config, to: original, http: c.Request()}
-	r.keep = func(status int, err error) bool { return config.keep(c, status, err) }
-	if config.retries && r.http.Body != nil && r.http.Body != http.NoBody {
-		r.body = &replay{body: r.http.Body, max: config.maxHeld}
-	}
-	defer func() {
-		c.SetResponse(original)
-		c.Set(key, nil)
-		r.observe(c)
-	}()
-	return r.serve(func(a *attempt) error {
-		defer func() { a.final = c.Request() }()
-		c.Set(key, a)
-		c.SetRequest(a.http)
-		c.SetResponse(echo.NewResponse(a.held, c.Echo()))
-		if err := a.prepare(c, func(*attempt) {}); err != nil {
-			return err
-		}
-		return next(c)
-	})
-}
-
-// prepare changes how the transaction begins. With the option Context it begins now; a transaction that has begun already,
-// but was not used, is rolled back first.
-func (a *attempt) prepare(c echo.Context, change func(*attempt)) error {
-	if a.used {
-		return errors.New("transaction: the route's mark comes after the first use of the transaction")
-	}
-	if a.tx != nil {
-		if err := a.tx.Rollback(); err != nil {
-			return err
-		}
-		a.tx = nil
-	}
-	change(a)
-	put := a.request.config.context
-	if put == nil || a.none {
-		return nil
-	}
-	if a.begin(); a.beginErr != nil {
-		return a.beginErr
-	}
-	c.SetRequest(c.Request().WithContext(put(c.Request().Context(), a.client)))
-	return nil
-}
-
-// current returns the attempt of the request.
 func current(c echo.Context) *attempt {
 	a, ok := c.Get(key).(*attempt)
 	if !ok {
@@ -154,13 +111,18 @@ func current(c echo.Context) *attempt {
 }
 
 // Client returns the ent client that is bound to the request's transaction, and begins the transaction if it has not begun.
-// C is the type of the client whose BeginTx the middleware was given, usually *ent.Client.
+// C is the type of the client whose BeginTx the middleware was given, usually *ent.Client. After the transaction has ended,
+// the client fails with [sql.ErrTxDone].
 //
-// If the transaction cannot begin, Client does not return: the request ends with the error, which goes to Echo's error
-// handler. So only the handler's own goroutine may call it. Without the middleware, or with another type, it panics.
+// If the transaction cannot begin, Client does not return: it panics, and the middleware makes the panic an error for Echo's
+// error handler. So only the handler's own goroutine may call it. Without the middleware, or with another type, it panics.
 func Client[C any](c echo.Context) C {
 	a := current(c)
-	client, ok := a.use().(C)
+	a.used = true
+	if a.begin(); a.beginErr != nil {
+		panic(a.beginErr) // call recovers it
+	}
+	client, ok := a.client.(C)
 	if !ok {
 		panic(fmt.Sprintf("transaction: the client is a %T, not a %s", a.client, reflect.TypeFor[C]()))
 	}
@@ -168,41 +130,33 @@ func Client[C any](c echo.Context) C {
 }
 
 // Doom makes the middleware roll back the request's transaction, whatever else happens. The response is sent as it is
-// written: for a dry run, say.
+// written: for a dry run, for example.
 func Doom(c echo.Context) {
-	current(c).doomed = true
+	current(c).doomed = errDoomed
 }
 
-// Read marks a route that only reads, although its method is one for writing: a search by POST, say.
+// Read marks a route that only reads, although its method is one for writing: a search by POST, for example.
 func Read(next echo.HandlerFunc) echo.HandlerFunc {
-	return route(next, func(a *attempt) {
-		a.options.ReadOnly = true
-		a.held.streams = true
-	})
+	return route(next, func(a *attempt) { a.options.ReadOnly, a.held.streams = true, true })
 }
 
 // Write marks a route that writes, although its method is one for reading:
 //
 //	e.GET("/unsubscribe", unsubscribe, transaction.Write)
 func Write(next echo.HandlerFunc) echo.HandlerFunc {
-	return route(next, func(a *attempt) {
-		a.options.ReadOnly = false
-		a.held.streams = false
-	})
+	return route(next, func(a *attempt) { a.options.ReadOnly, a.held.streams = false, false })
 }
 
 // None marks a route without a transaction, whose response is not held either: an event stream, a WebSocket. [Client] ends
-// such a request with an error; the handler may begin short transactions with the application's own client. Hooks run as
-// on other routes.
+// the request with an error. The handler may begin short transactions with the application's own client. Hooks run.
 func None(next echo.HandlerFunc) echo.HandlerFunc {
 	return route(next, func(a *attempt) {
 		a.none = true
-		_ = a.held.stream() // cannot fail: nothing is written yet
+		_ = a.held.send() // cannot fail: nothing is written yet
 	})
 }
 
-// Isolation returns the mark of a route whose transaction has the isolation level. SQLite ignores it, since it has only
-// one: serializable.
+// Isolation returns the mark of a route whose transaction has the isolation level. SQLite is always serializable.
 func Isolation(level sql.IsolationLevel) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return route(next, func(a *attempt) { a.options.Isolation = level })
@@ -212,14 +166,9 @@ func Isolation(level sql.IsolationLevel) echo.MiddlewareFunc {
 // route changes how a route's transaction begins.
 func route(next echo.HandlerFunc, change func(*attempt)) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if err := current(c).prepare(c, change); err != nil {
+		if err := current(c).prepare(change); err != nil {
 			return err
 		}
 		return next(c)
 	}
-}
-
-// safe reports whether a request with the method only reads (RFC 9110, section 9.2.1).
-func safe(method string) bool {
-	return method == http.MethodGet || method == http.MethodHead || method == http.MethodOptions
 }

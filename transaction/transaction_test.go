@@ -42,6 +42,7 @@ func TestOutcome(t *testing.T) {
 		{"nothing written", func(echo.Context) error { return nil }, 200, true},
 		{"200", func(c echo.Context) error { return c.String(200, "done") }, 200, true},
 		{"201", func(c echo.Context) error { return c.String(201, "done") }, 201, true},
+		{"201 after 103", func(c echo.Context) error { c.Response().Writer.WriteHeader(103); return c.String(201, "done") }, 201, true},
 		{"204", func(c echo.Context) error { return c.NoContent(204) }, 204, true},
 		{"303", func(c echo.Context) error { return c.Redirect(303, "/") }, 303, true},
 		{"400 written", func(c echo.Context) error { return c.String(400, "no") }, 400, false},
@@ -250,8 +251,8 @@ func TestDeadline(t *testing.T) {
 					t.Errorf("%s: Retry-After is %q", path, retry)
 				}
 			}
-			if response, body := app.do(http.MethodPost, "/answered"); response.StatusCode != http.StatusTeapot {
-				t.Errorf("an error with a status was answered %d %q", response.StatusCode, body)
+			if response, body := app.do(http.MethodPost, "/answered"); response.StatusCode != http.StatusTeapot || response.Header.Get("Retry-After") != "" {
+				t.Errorf("an error with a status was answered %d %q %v", response.StatusCode, body, response.Header)
 			}
 			// Inside, the middleware cancels its context when it returns, even if all is well.
 			if response, body := app.do(http.MethodPost, "/fast"); response.StatusCode != 200 {
