@@ -33,6 +33,9 @@ func TestAllMessages(t *testing.T) {
 	if fmt.Sprint(asJSON) != fmt.Sprint(page) {
 		t.Errorf("all as JSON differs from a page with all:\n%v\n%v", asJSON, page)
 	}
+	if got := b.send("GET", "/?all&after=58", "").body; !strings.HasSuffix(text.body, got) || strings.Count(got, "\n") != 3 {
+		t.Errorf("all after the 58th:\n%s", got)
+	}
 	ndjson := b.send("GET", "/?all&format=ndjson", "")
 	if want := b.send("GET", "/?limit=1000&format=ndjson", "").body; ndjson.body != want {
 		t.Errorf("all as NDJSON differs from a page with all:\n%s\n%s", ndjson.body, want)

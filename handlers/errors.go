@@ -11,6 +11,7 @@ import (
 
 	"daybook/database"
 	"daybook/ent/schema"
+	"daybook/transaction"
 	"daybook/views"
 )
 
@@ -22,7 +23,7 @@ func refuse(status int, sentence string, args ...any) *echo.HTTPError {
 	return echo.NewHTTPError(status, fmt.Sprintf(sentence, args...))
 }
 
-// fail makes an answer of an error. It is the only place where that happens, and where the error is logged.
+// fail makes an answer of an error, and logs the error unless the record of its transaction has it. It is the only place for both.
 func (a app) fail(err error, c echo.Context) {
 	ctx := c.Request().Context()
 	problem := describe(err)
@@ -31,12 +32,10 @@ func (a app) fail(err error, c echo.Context) {
 	}
 	if problem.Status >= http.StatusInternalServerError || database.IsConstraint(err) {
 		problem.ID = c.Response().Header().Get(echo.HeaderXRequestID)
-		a.log.LogAttrs(ctx, slog.LevelError, "request failed",
-			slog.String("method", c.Request().Method),
-			slog.String("route", c.Path()),
-			slog.String("id", problem.ID),
-			slog.Any("error", err),
-		)
+		if problem.Status < http.StatusInternalServerError || !transaction.Logs(c) {
+			a.log.LogAttrs(ctx, slog.LevelError, "request failed",
+				slog.String("route", c.Request().Method+" "+c.Path()), slog.String("id", problem.ID), slog.Any("error", err))
+		}
 	}
 	if c.Response().Committed {
 		return // too late for another answer

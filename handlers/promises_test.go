@@ -129,6 +129,9 @@ func TestReadOnlyDatabase(t *testing.T) {
 	if got.status != http.StatusInternalServerError || !strings.Contains(got.body, "is read-only") {
 		t.Errorf("answered %d %s", got.status, got.body)
 	}
+	if log := b.log.String(); strings.Count(log, "level=ERROR") != 1 || strings.Count(log, "id="+got.header.Get("X-Request-Id")) != 2 {
+		t.Errorf("the log should have one error, and the request, with its ID:\n%s", log)
+	}
 }
 
 func TestDamagedDatabase(t *testing.T) {
