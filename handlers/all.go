@@ -11,11 +11,14 @@ import (
 	"daybook/views"
 )
 
-// batchLimit limits what is read of all messages at a time.
-var batchLimit = limits{messages: 1000, text: 64 << 10}
+// What is read of all messages at a time.
+const (
+	batchSize = 1000     // messages
+	batchText = 64 << 10 // bytes
+)
 
-// all sends every message up to the newest of this moment, or those of them that the address asks for. Text and NDJSON begin with the
-// oldest, JSON with the newest, as on a page.
+// all sends every message up to the newest of this moment, or those of them that the address asks for. Text and NDJSON begin
+// with the oldest, JSON with the newest, as on a page.
 //
 // Messages do not change, so one batch after another is as good as a snapshot. While the client is slow, it holds no connection
 // to the database, and no more memory than a batch.
@@ -37,33 +40,33 @@ func (a app) all(c echo.Context) error {
 	if ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("send all messages: %w", err)
 	}
-	out := &stream{to: c.Response(), shutdown: a.shutdown}
-	if err := out.sendAll(ctx, a.client, format, span{page.first, min(page.last, newest)}, page.words); err != nil {
+	out := &stream{to: c.Response(), shutdown: a.shutdown, format: format}
+	if err := out.sendAll(ctx, a.client, span{page.first, min(page.last, newest)}, page.words); err != nil {
 		return fmt.Errorf("send all messages: %w", err) // the answer stays without its end
 	}
 	return nil
 }
 
 // sendAll sends the messages of the span that contain the words. Only an error of the first batch can still be answered.
-func (s *stream) sendAll(ctx context.Context, client *ent.Client, format format, rest span, words []string) error {
+func (s *stream) sendAll(ctx context.Context, client *ent.Client, rest span, words []string) error {
 	order, begin, between, end := oldestFirst, "", "", ""
-	if format == asJSON {
+	if s.format == asJSON {
 		order, begin, between, end = newestFirst, `{"messages":[`, ",", "]}\n"
 	}
 	next, separator := []byte(begin), ""
 	for more := true; more; next = next[:0] {
 		var batch []*ent.Message
 		var err error
-		if batch, more, err = take(ctx, client, order, batchLimit, rest.contains(words)...); err != nil {
+		if batch, more, err = take(ctx, client, order, batchSize, batchText, rest.contains(words)...); err != nil {
 			return err
 		}
 		for _, m := range batch {
-			next = appendView(append(next, separator...), format, views.Message{Message: m})
+			next = appendView(append(next, separator...), s.format, views.Message{Message: m})
 			separator = between
 		}
 		if !more {
 			next = append(next, end...)
-		} else if last := batch[len(batch)-1].ID; format == asJSON {
+		} else if last := batch[len(batch)-1].ID; s.format == asJSON {
 			rest.last = last - 1
 		} else {
 			rest.first = last + 1

@@ -43,8 +43,8 @@ func (a app) follow(c echo.Context) error {
 		return fmt.Errorf("follow: %w", err)
 	}
 	defer subscriber.Close()
-	f := follower{stream{to: c.Response(), shutdown: a.shutdown}, format, a.zone}
-	if f.write(f.beat()) != nil {
+	s := stream{to: c.Response(), shutdown: a.shutdown, format: format, zone: a.zone}
+	if s.write(s.beat()) != nil {
 		return nil // the client has left; the request log has the duration and the bytes
 	}
 	for ctx.Err() == nil && a.shutdown.Err() == nil {
@@ -52,7 +52,7 @@ func (a app) follow(c echo.Context) error {
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("follow: %w", err)
 		}
-		if f.send(messages) != nil || len(messages) == 0 && f.wait(ctx, changed) != nil {
+		if s.send(messages) != nil || len(messages) == 0 && s.wait(ctx, changed) != nil {
 			return nil // the client has left, or is too slow
 		}
 	}
@@ -70,53 +70,46 @@ func lastOf(c echo.Context) (last int, err error) {
 	return last, err
 }
 
-// follower is a client that follows.
-type follower struct {
-	stream
-	format format
-	zone   *time.Location
-}
-
 // beat returns a heartbeat. Lines have no comments.
-func (f *follower) beat() []byte {
-	if f.format == events {
+func (s *stream) beat() []byte {
+	if s.format == events {
 		return []byte(":\n\n")
 	}
 	return nil
 }
 
-func (f *follower) send(messages []*live.Message) error {
+func (s *stream) send(messages []*live.Message) error {
 	for _, m := range messages {
-		if err := f.write(m.Encoded(f.format.name, f.encode)); err != nil {
+		if err := s.write(m.Encoded(s.format.name, s.encode)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (f *follower) encode(m *ent.Message) []byte {
-	view := views.Message{Message: m, Zone: f.zone}
-	if f.format == events {
+func (s *stream) encode(m *ent.Message) []byte {
+	view := views.Message{Message: m, Zone: s.zone}
+	if s.format == events {
 		return view.Event()
 	}
-	return appendView(nil, f.format, view)
+	return appendView(nil, s.format, view)
 }
 
 // wait sends what is buffered, and waits until there may be messages or it is time for a heartbeat.
-func (f *follower) wait(ctx context.Context, changed <-chan struct{}) error {
-	f.to.Flush()
+func (s *stream) wait(ctx context.Context, changed <-chan struct{}) error {
+	s.to.Flush()
 	var beat []byte
 	select {
 	case <-changed:
 	case <-time.After(heartbeat):
-		beat = f.beat()
+		beat = s.beat()
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-f.shutdown.Done():
+	case <-s.shutdown.Done():
 		return nil
 	}
-	if err := f.giveTime(); err != nil {
+	if err := s.giveTime(); err != nil {
 		return err
 	}
-	return f.write(beat)
+	return s.write(beat)
 }

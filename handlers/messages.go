@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -113,6 +115,19 @@ func (a app) recordByAddress(c echo.Context) error {
 		return refuse(http.StatusUnprocessableEntity, "Nothing is recorded yet. To record: %s", command(c))
 	}
 	return send(c, http.StatusOK, html, views.Form{Value: sent.value, Key: newKey()})
+}
+
+// fromBrowser reports whether the request shows any sign of a browser or of a prefetch. A browser never records by GET: a typed
+// address cannot be told from a link in a mail, nor a link on our page from one in a message.
+func fromBrowser(r *http.Request) bool {
+	signs := []string{"Origin", "Referer", "Accept-Language", "Sec-Purpose", "Purpose"}
+	for name := range r.Header {
+		if strings.HasPrefix(name, "Sec-Fetch-") || slices.Contains(signs, name) {
+			return true
+		}
+	}
+	accept := strings.ToLower(strings.Join(r.Header.Values("Accept"), ","))
+	return strings.Contains(accept, "html") || strings.Contains(accept, "image/")
 }
 
 // keep stores the message and answers that it is recorded.

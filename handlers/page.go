@@ -84,7 +84,7 @@ func (p page) read(ctx context.Context, client *ent.Client) (view views.Messages
 	if p.forward {
 		order, behind = oldestFirst, span{everything.first, p.first - 1}
 	}
-	messages, more, err := take(ctx, client, order, limits{p.size, maxPageText}, p.contains(p.words)...)
+	messages, more, err := take(ctx, client, order, p.size, maxPageText, p.contains(p.words)...)
 	if err != nil {
 		return views.Messages{}, err
 	}

@@ -37,15 +37,10 @@ func (s span) contains(words []string) (conditions []predicate.Message) {
 	return conditions
 }
 
-// limits limits what is read at a time.
-type limits struct {
-	messages int
-	text     int // bytes of text, unless the first message alone has more
-}
-
-// take returns the first messages that meet the conditions, within the limits, and reports whether there are more. It reads one by
-// one, since only their text says how many are within the limits. It does not read the folded value, which is as long as the value.
-func take(ctx context.Context, client *ent.Client, order message.OrderOption, most limits, conditions ...predicate.Message) (messages []*ent.Message, more bool, err error) {
+// take returns the first messages that meet the conditions: at most so many, and with so many bytes of text, unless the first one
+// alone has more. It reports whether there are more messages. It reads one by one, since the text decides where to stop, and does
+// not read the folded value, which is as long as the value.
+func take(ctx context.Context, client *ent.Client, order message.OrderOption, most, text int, conditions ...predicate.Message) (messages []*ent.Message, more bool, err error) {
 	query := sql.Dialect(dialect.SQLite).
 		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).
 		From(sql.Table(message.Table))
@@ -65,7 +60,7 @@ func take(ctx context.Context, client *ent.Client, order message.OrderOption, mo
 			return nil, false, err
 		}
 		size += len(m.Value)
-		if len(messages) == most.messages || len(messages) > 0 && size > most.text {
+		if len(messages) == most || len(messages) > 0 && size > text {
 			return messages, true, nil
 		}
 		messages = append(messages, &m)

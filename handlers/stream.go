@@ -18,6 +18,8 @@ const (
 // stream is an answer of unknown length.
 type stream struct {
 	to       *echo.Response
+	format   format
+	zone     *time.Location // of the days in events
 	shutdown context.Context
 	portion  int // bytes that were written since the deadline was set
 }
@@ -28,9 +30,7 @@ func (s *stream) write(part []byte) error {
 	if !s.to.Committed {
 		s.to.WriteHeader(http.StatusOK)
 		s.to.Flush()
-		if err := s.giveTime(); err != nil {
-			return err
-		}
+		s.portion = streamPortion // so the first chunk sets the deadline
 	}
 	for chunk := range slices.Chunk(part, streamPortion) {
 		if s.portion+len(chunk) > streamPortion {

@@ -12,8 +12,11 @@ import (
 	"daybook/ent/schema"
 )
 
-// foldLimit limits what one transaction folds.
-var foldLimit = limits{messages: 1000, text: 1 << 20}
+// What one transaction folds.
+const (
+	foldSize = 1000    // messages
+	foldText = 1 << 20 // bytes
+)
 
 // progressInterval is the interval at which the log shows the progress of an upgrade.
 const progressInterval = 2 * time.Second
@@ -32,7 +35,7 @@ func Upgrade(ctx context.Context, client *ent.Client, log *slog.Logger) error {
 	}
 	folded, logged := 0, time.Now()
 	for folded < newest.ID {
-		batch, _, err := take(ctx, client, oldestFirst, foldLimit, message.IDGT(folded), message.FoldedIsNil())
+		batch, _, err := take(ctx, client, oldestFirst, foldSize, foldText, message.IDGT(folded), message.FoldedIsNil())
 		if err == nil {
 			err = fold(ctx, client, batch)
 		}
