@@ -27,56 +27,35 @@ const (
 
 // Hub publishes the messages of a database. Use [New].
 type Hub struct {
-	client    *ent.Client
-	log       *slog.Logger
-	news      chan struct{} // holds one when something may have been committed
-	published published
-	batches   batches
+	client  *ent.Client
+	log     *slog.Logger
+	batches batches
 
 	mu          sync.Mutex
 	subscribers int
-	stop        func() // stops looking for messages, which the hub does while it has subscribers
-}
-
-// published is how far the hub has published.
-type published struct {
-	mu      sync.Mutex
-	newest  int           // the ID of the newest message
-	changed chan struct{} // closed when there is a newer one
-}
-
-func (p *published) get() (newest int, changed <-chan struct{}) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.newest, p.changed
-}
-
-func (p *published) set(newest int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if newest > p.newest {
-		p.newest = newest
-		close(p.changed)
-		p.changed = make(chan struct{})
-	}
+	stop        func()        // stops looking for messages, which the hub does while it has subscribers
+	news        chan struct{} // holds one when something may have been committed
+	newest      int           // the ID of the newest published message
+	changed     chan struct{} // closed when there is a newer one
 }
 
 // New returns a hub of the client's messages. It logs errors to log.
 func New(client *ent.Client, log *slog.Logger) *Hub {
 	return &Hub{
-		client:    client,
-		log:       log,
-		news:      make(chan struct{}, 1),
-		published: published{changed: make(chan struct{})},
-		batches:   batches{held: map[int]weak.Pointer[batch]{}},
+		client:  client,
+		log:     log,
+		batches: batches{held: map[int]weak.Pointer[batch]{}},
+		changed: make(chan struct{}),
 	}
 }
 
 // Notify makes the hub look for messages at once. Without it, as when another process records, that takes up to a second.
 func (h *Hub) Notify() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	select {
 	case h.news <- struct{}{}:
-	default: // the hub has not looked yet since the last time
+	default: // nobody looks, or has not yet looked since the last time
 	}
 }
 
@@ -88,45 +67,51 @@ func (h *Hub) Subscribe(ctx context.Context, after int) (*Subscriber, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.subscribers == 0 {
-		if err := h.start(ctx); err != nil {
+		newest, err := h.newestID(ctx)
+		if err != nil {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
+		h.newest = newest
+		h.start()
 	}
 	h.subscribers++
 	if after == Now {
-		after, _ = h.published.get()
+		after = h.newest
 	}
 	return &Subscriber{hub: h, last: after}, nil
 }
 
 // start begins to look for messages. The caller holds mu.
-func (h *Hub) start(ctx context.Context) error {
-	if err := h.look(ctx); err != nil {
-		return err
-	}
+func (h *Hub) start() {
 	ctx, cancel := context.WithCancel(context.Background())
+	news := make(chan struct{}, 1) // a new one, since the poller before may still take from the old one
 	var polling sync.WaitGroup
-	polling.Go(func() { h.poll(ctx) })
+	polling.Go(func() { h.poll(ctx, news) })
+	h.news = news
 	h.stop = func() {
 		cancel()
-		polling.Wait() // or it could take a notification that is for the next one
+		polling.Wait()
 	}
-	return nil
 }
 
 // leave removes a subscriber. With the last one, the hub stops looking for messages.
 func (h *Hub) leave() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.subscribers--; h.subscribers == 0 {
-		h.stop()
+	h.subscribers--
+	last, stop := h.subscribers == 0, h.stop
+	h.mu.Unlock()
+	if last {
+		stop()
 	}
 }
 
 // poll publishes messages until ctx ends.
-func (h *Hub) poll(ctx context.Context) {
+func (h *Hub) poll(ctx context.Context, news <-chan struct{}) {
 	for ctx.Err() == nil {
-		if err := h.look(ctx); err != nil && ctx.Err() == nil {
+		newest, err := h.newestID(ctx)
+		if err == nil {
+			h.publish(newest)
+		} else if ctx.Err() == nil {
 			h.log.LogAttrs(ctx, slog.LevelError, "live", slog.Any("error", err))
 		}
 		select {
@@ -134,19 +119,26 @@ func (h *Hub) poll(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		select {
-		case <-h.news:
+		case <-news:
 		case <-time.After(interval):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// look publishes what has been committed.
-func (h *Hub) look(ctx context.Context) error {
-	newest, err := h.client.Message.Query().Order(ent.Desc(message.FieldID)).FirstID(ctx)
-	if ent.MaskNotFound(err) != nil {
-		return err
+// newestID returns the ID of the newest message, or 0.
+func (h *Hub) newestID(ctx context.Context) (int, error) {
+	id, err := h.client.Message.Query().Order(ent.Desc(message.FieldID)).FirstID(ctx)
+	return id, ent.MaskNotFound(err)
+}
+
+// publish wakes the subscribers if there are newer messages.
+func (h *Hub) publish(newest int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if newest > h.newest {
+		h.newest = newest
+		close(h.changed)
+		h.changed = make(chan struct{})
 	}
-	h.published.set(newest)
-	return nil
 }

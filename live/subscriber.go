@@ -18,7 +18,9 @@ type Subscriber struct {
 // are none, changed is closed when there may be.
 func (s *Subscriber) Next(ctx context.Context) (next []*Message, changed <-chan struct{}, err error) {
 	s.held = nil
-	newest, changed := s.hub.published.get()
+	s.hub.mu.Lock()
+	newest, changed := s.hub.newest, s.hub.changed
+	s.hub.mu.Unlock()
 	if s.last >= newest {
 		return nil, changed, nil
 	}
