@@ -30,9 +30,9 @@ func (a app) fail(err error, c echo.Context) {
 	if problem.Status >= http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled) {
 		problem = describe(context.Canceled) // the cause is that the client has left
 	}
-	if problem.Status >= http.StatusInternalServerError || database.IsConstraint(err) {
+	if problem.Status >= http.StatusInternalServerError {
 		problem.ID = c.Response().Header().Get(echo.HeaderXRequestID)
-		if problem.Status < http.StatusInternalServerError || !transaction.Logs(c) {
+		if !transaction.Logs(c) {
 			a.log.LogAttrs(ctx, slog.LevelError, "request failed",
 				slog.String("route", c.Request().Method+" "+c.Path()), slog.String("id", problem.ID), slog.Any("error", err))
 		}
@@ -74,8 +74,6 @@ func describe(err error) views.Problem {
 		return problem(refused.Code, sentence(refused))
 	case database.IsFull(err):
 		return problem(http.StatusInsufficientStorage, "The disk is full, so nothing was recorded.")
-	case database.IsConstraint(err):
-		return problem(http.StatusUnprocessableEntity, "This conflicts with what is stored already. Nothing was changed.")
 	case database.IsReadOnly(err):
 		return problem(http.StatusInternalServerError, "The database is read-only, so nothing can be recorded.")
 	case errors.Is(err, database.ErrFileReplaced):

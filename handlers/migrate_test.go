@@ -89,18 +89,18 @@ func TestBookOfAnOlderVersion(t *testing.T) {
 func TestUpgradeThatIsStopped(t *testing.T) {
 	for version := range versions {
 		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
-			driver, path := oldBook(t, version, 3500)
+			driver, path := oldBook(t, version, 5500)
 			if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
 				t.Fatal(err)
 			}
 			b := &book{t: t, driver: driver}
-			b.exec("CREATE TRIGGER stop BEFORE UPDATE ON messages WHEN old.id = 2500 BEGIN SELECT RAISE(ABORT, 'stopped'); END")
+			b.exec("CREATE TRIGGER stop BEFORE UPDATE ON messages WHEN old.id = 4500 BEGIN SELECT RAISE(ABORT, 'stopped'); END")
 			log := &log{}
 			err := handlers.Upgrade(t.Context(), ent.NewClient(ent.Driver(driver)), slog.New(slog.NewTextHandler(log, nil)))
 			if err == nil || !strings.Contains(err.Error(), "stopped") {
 				t.Fatalf("it ended with %v", err)
 			}
-			if got := b.number("SELECT count(*) FROM messages WHERE folded IS NOT NULL"); got != 2000 {
+			if got := b.number("SELECT count(*) FROM messages WHERE folded IS NOT NULL"); got != 4000 {
 				t.Errorf("%d messages were folded", got)
 			}
 			b.exec("DROP TRIGGER stop")
@@ -108,10 +108,10 @@ func TestUpgradeThatIsStopped(t *testing.T) {
 			driver.Close()
 
 			b = openAt(t, path)
-			if got := len(b.found("письмо", "after=0")); got != 3499 {
-				t.Errorf("found %d messages of 3499", got)
+			if got := len(b.found("письмо", "after=0")); got != 5499 {
+				t.Errorf("found %d messages of 5499", got)
 			}
-			if !strings.Contains(b.log.String(), "up_to=3500 of=3500") {
+			if !strings.Contains(b.log.String(), "up_to=5500 of=5500") {
 				t.Errorf("the log does not say that all are folded:\n%s", b.log)
 			}
 		})

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"daybook/ent"
 	"daybook/ent/message"
@@ -14,12 +13,9 @@ import (
 
 // What one transaction folds.
 const (
-	foldSize = 1000    // messages
+	foldSize = 2000    // messages
 	foldText = 1 << 20 // bytes
 )
-
-// progressInterval is the interval at which the log shows the progress of an upgrade.
-const progressInterval = 2 * time.Second
 
 // Upgrade folds the messages that an older version recorded, so that they can be searched; a million takes about ten seconds. It
 // must be called after database.Migrate, and before messages are recorded or searched. After an interruption, the next call
@@ -33,8 +29,7 @@ func Upgrade(ctx context.Context, client *ent.Client, log *slog.Logger) error {
 	if err != nil || newest.Folded != "" {
 		return ent.MaskNotFound(err)
 	}
-	folded, logged := 0, time.Now()
-	for folded < newest.ID {
+	for folded := 0; folded < newest.ID; {
 		batch, _, err := take(ctx, client, oldestFirst, foldSize, foldText, message.IDGT(folded), message.FoldedIsNil())
 		if err == nil {
 			err = fold(ctx, client, batch)
@@ -45,10 +40,8 @@ func Upgrade(ctx context.Context, client *ent.Client, log *slog.Logger) error {
 		if len(batch) == 0 {
 			return nil // another process has folded the rest
 		}
-		if folded = batch[len(batch)-1].ID; folded >= newest.ID || time.Since(logged) >= progressInterval {
-			logged = time.Now()
-			log.LogAttrs(ctx, slog.LevelInfo, "folded messages for searching", slog.Int("up_to", folded), slog.Int("of", newest.ID))
-		}
+		folded = batch[len(batch)-1].ID
+		log.LogAttrs(ctx, slog.LevelInfo, "folded messages for searching", slog.Int("up_to", folded), slog.Int("of", newest.ID))
 	}
 	return nil
 }
