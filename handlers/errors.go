@@ -70,8 +70,14 @@ func describe(err error) views.Problem {
 	switch {
 	case errors.As(err, &invalid):
 		return problem(http.StatusUnprocessableEntity, "The message "+invalid.Error()+".")
+	case errors.Is(err, echo.ErrNotFound):
+		return problem(http.StatusNotFound, "There is nothing at this address.")
+	case errors.Is(err, echo.ErrMethodNotAllowed):
+		return problem(http.StatusMethodNotAllowed, "This address does not support that method.")
+	case errors.Is(err, echo.ErrStatusRequestEntityTooLarge):
+		return problem(http.StatusRequestEntityTooLarge, "The request is larger than any message may be.")
 	case errors.As(err, &refused):
-		return problem(refused.Code, sentence(refused))
+		return problem(refused.Code, fmt.Sprint(refused.Message))
 	case database.IsFull(err):
 		return problem(http.StatusInsufficientStorage, "The disk is full, so nothing was recorded.")
 	case database.IsReadOnly(err):
@@ -86,21 +92,4 @@ func describe(err error) views.Problem {
 		return problem(statusClientClosed, "The request was cancelled.")
 	}
 	return problem(http.StatusInternalServerError, "Something went wrong here, and nothing was changed.")
-}
-
-// sentence returns the sentence for the client. Echo's own errors have only the name of their status.
-func sentence(refused *echo.HTTPError) string {
-	message, ok := refused.Message.(string)
-	if ok && message != http.StatusText(refused.Code) {
-		return message
-	}
-	switch refused.Code {
-	case http.StatusNotFound:
-		return "There is nothing at this address."
-	case http.StatusMethodNotAllowed:
-		return "This address does not support that method."
-	case http.StatusRequestEntityTooLarge:
-		return "The request is larger than any message may be."
-	}
-	return http.StatusText(refused.Code) + "."
 }

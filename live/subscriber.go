@@ -2,9 +2,13 @@ package live
 
 import (
 	"context"
+	"fmt"
+	"runtime"
 	"sync"
+	"weak"
 
 	"daybook/ent"
+	"daybook/ent/message"
 )
 
 // Subscriber receives the messages that a [Hub] publishes, at its own pace. Only one goroutine may use it.
@@ -57,4 +61,70 @@ func (m *Message) Encoded(format string, encode func(*ent.Message) []byte) []byt
 		m.encodings[format] = encoded
 	}
 	return encoded
+}
+
+// What a batch holds at most. It may exceed the size by its last message.
+const (
+	maxBatch     = 100
+	maxBatchSize = 64 << 10 // bytes of text
+)
+
+// batch is the messages that a subscriber holds.
+type batch struct{ messages []*Message }
+
+// batches are those that any subscriber holds, by the ID of the message before them. Subscribers at the same place share one:
+// those that are up to date, and those that stopped reading there.
+type batches struct {
+	mu   sync.Mutex
+	held map[int]weak.Pointer[batch]
+}
+
+// after returns messages after the one with the ID last. Subscribers read the database one at a time: the first one reads for
+// the others.
+func (b *batches) after(ctx context.Context, client *ent.Client, last int) (*batch, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if held := b.held[last].Value(); held != nil {
+		return held, nil
+	}
+	read, err := readAfter(ctx, client, last)
+	if err != nil {
+		return nil, err
+	}
+	if len(read.messages) > 0 {
+		b.held[last] = weak.Make(read)
+		runtime.AddCleanup(read, b.forget, last)
+	}
+	return read, nil
+}
+
+// forget removes the pointer to a batch that nobody holds, unless it has been read again.
+func (b *batches) forget(last int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.held[last].Value() == nil {
+		delete(b.held, last)
+	}
+}
+
+// selectAfter selects what may be in a batch. How much of it depends on the size of the text.
+var selectAfter = fmt.Sprintf("SELECT %s, %s, %s FROM %s WHERE %[1]s > ? ORDER BY %[1]s LIMIT %[5]d",
+	message.FieldID, message.FieldValue, message.FieldRecordedAt, message.Table, maxBatch)
+
+func readAfter(ctx context.Context, client *ent.Client, last int) (*batch, error) {
+	rows, err := client.QueryContext(ctx, selectAfter, last)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	read, size := new(batch), 0
+	for size < maxBatchSize && rows.Next() {
+		var m ent.Message
+		if err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt); err != nil {
+			return nil, err
+		}
+		read.messages = append(read.messages, &Message{Message: &m})
+		size += len(m.Value)
+	}
+	return read, rows.Err()
 }
