@@ -36,8 +36,8 @@ func (a app) all(c echo.Context) error {
 		return c.NoContent(http.StatusOK)
 	}
 	ctx := c.Request().Context()
-	newest, err := a.client.Message.Query().Order(newestFirst).FirstID(ctx)
-	if ent.MaskNotFound(err) != nil {
+	newest, err := a.newestID(ctx)
+	if err != nil {
 		return fmt.Errorf("send all messages: %w", err)
 	}
 	out := &stream{to: c.Response(), shutdown: a.shutdown, format: format}

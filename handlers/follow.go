@@ -10,6 +10,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"daybook/ent"
+	"daybook/ent/message"
 	"daybook/live"
 	"daybook/views"
 )
@@ -17,6 +18,12 @@ import (
 // heartbeat is the interval of the comments in a stream of events in which nothing else happens. They show both sides that the
 // other one is still there.
 const heartbeat = 15 * time.Second
+
+// A follower holds at most so much in memory.
+const (
+	followSize = 100      // messages
+	followText = 64 << 10 // bytes
+)
 
 // events is the format of a browser's EventSource.
 var events = format{"events", "text/event-stream"}
@@ -57,6 +64,18 @@ func (a app) follow(c echo.Context) error {
 		}
 	}
 	return nil
+}
+
+// following returns the next messages for a follower.
+func (a app) following(ctx context.Context, after int) ([]*ent.Message, error) {
+	messages, _, err := take(ctx, a.client, oldestFirst, followSize, followText, message.IDGT(after))
+	return messages, err
+}
+
+// newestID returns the ID of the newest message, or 0.
+func (a app) newestID(ctx context.Context) (int, error) {
+	id, err := a.client.Message.Query().Order(newestFirst).FirstID(ctx)
+	return id, ent.MaskNotFound(err)
 }
 
 // lastOf returns the ID of the message after which the client follows. A browser that reconnects has it in a header.

@@ -15,7 +15,6 @@ import (
 	"weak"
 
 	"daybook/ent"
-	"daybook/ent/message"
 )
 
 // A hub looks for messages when it is notified, and every interval, because another process may record in the same database.
@@ -27,9 +26,9 @@ const (
 
 // Hub publishes the messages of a database. Use [New].
 type Hub struct {
-	client  *ent.Client
-	log     *slog.Logger
-	batches batches
+	newestID func(context.Context) (int, error)
+	batches  batches
+	log      *slog.Logger
 
 	mu          sync.Mutex
 	subscribers int
@@ -39,13 +38,18 @@ type Hub struct {
 	changed     chan struct{} // closed when there is a newer one
 }
 
-// New returns a hub of the client's messages. It logs errors to log.
-func New(client *ent.Client, log *slog.Logger) *Hub {
+// New returns a hub of the messages in a database. The functions read it: newestID returns the ID of the newest message, or 0;
+// after returns the first messages after an ID, as many as a subscriber may hold in memory. The hub logs errors to log.
+func New(
+	newestID func(context.Context) (int, error),
+	after func(ctx context.Context, id int) ([]*ent.Message, error),
+	log *slog.Logger,
+) *Hub {
 	return &Hub{
-		client:  client,
-		log:     log,
-		batches: batches{held: map[int]weak.Pointer[batch]{}},
-		changed: make(chan struct{}),
+		newestID: newestID,
+		batches:  batches{read: after, held: map[int]weak.Pointer[batch]{}},
+		log:      log,
+		changed:  make(chan struct{}),
 	}
 }
 
@@ -124,12 +128,6 @@ func (h *Hub) poll(ctx context.Context, news <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	}
-}
-
-// newestID returns the ID of the newest message, or 0.
-func (h *Hub) newestID(ctx context.Context) (int, error) {
-	id, err := h.client.Message.Query().Order(ent.Desc(message.FieldID)).FirstID(ctx)
-	return id, ent.MaskNotFound(err)
 }
 
 // publish wakes the subscribers if there are newer messages.

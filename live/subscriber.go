@@ -2,13 +2,11 @@ package live
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"sync"
 	"weak"
 
 	"daybook/ent"
-	"daybook/ent/message"
 )
 
 // Subscriber receives the messages that a [Hub] publishes, at its own pace. Only one goroutine may use it.
@@ -28,7 +26,7 @@ func (s *Subscriber) Next(ctx context.Context) (next []*Message, changed <-chan 
 	if s.last >= newest {
 		return nil, changed, nil
 	}
-	if s.held, err = s.hub.batches.after(ctx, s.hub.client, s.last); err != nil {
+	if s.held, err = s.hub.batches.after(ctx, s.last); err != nil {
 		return nil, nil, err
 	}
 	if n := len(s.held.messages); n > 0 {
@@ -63,39 +61,36 @@ func (m *Message) Encoded(format string, encode func(*ent.Message) []byte) []byt
 	return encoded
 }
 
-// What a batch holds at most. It may exceed the size by its last message.
-const (
-	maxBatch     = 100
-	maxBatchSize = 64 << 10 // bytes of text
-)
-
 // batch is the messages that a subscriber holds.
 type batch struct{ messages []*Message }
 
 // batches are those that any subscriber holds, by the ID of the message before them. Subscribers at the same place share one:
 // those that are up to date, and those that stopped reading there.
 type batches struct {
+	read func(ctx context.Context, after int) ([]*ent.Message, error)
+
 	mu   sync.Mutex
 	held map[int]weak.Pointer[batch]
 }
 
 // after returns messages after the one with the ID last. Subscribers read the database one at a time: the first one reads for
 // the others.
-func (b *batches) after(ctx context.Context, client *ent.Client, last int) (*batch, error) {
+func (b *batches) after(ctx context.Context, last int) (*batch, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if held := b.held[last].Value(); held != nil {
 		return held, nil
 	}
-	read, err := readAfter(ctx, client, last)
-	if err != nil {
-		return nil, err
+	messages, err := b.read(ctx, last)
+	read := new(batch)
+	for _, m := range messages {
+		read.messages = append(read.messages, &Message{Message: m})
 	}
-	if len(read.messages) > 0 {
+	if len(messages) > 0 {
 		b.held[last] = weak.Make(read)
 		runtime.AddCleanup(read, b.forget, last)
 	}
-	return read, nil
+	return read, err
 }
 
 // forget removes the pointer to a batch that nobody holds, unless it has been read again.
@@ -105,26 +100,4 @@ func (b *batches) forget(last int) {
 	if b.held[last].Value() == nil {
 		delete(b.held, last)
 	}
-}
-
-// selectAfter selects what may be in a batch. How much of it depends on the size of the text.
-var selectAfter = fmt.Sprintf("SELECT %s, %s, %s FROM %s WHERE %[1]s > ? ORDER BY %[1]s LIMIT %[5]d",
-	message.FieldID, message.FieldValue, message.FieldRecordedAt, message.Table, maxBatch)
-
-func readAfter(ctx context.Context, client *ent.Client, last int) (*batch, error) {
-	rows, err := client.QueryContext(ctx, selectAfter, last)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	read, size := new(batch), 0
-	for size < maxBatchSize && rows.Next() {
-		var m ent.Message
-		if err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt); err != nil {
-			return nil, err
-		}
-		read.messages = append(read.messages, &Message{Message: &m})
-		size += len(m.Value)
-	}
-	return read, rows.Err()
 }
