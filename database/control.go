@@ -4,82 +4,45 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
-	"strings"
+	"regexp"
 )
 
-// savepoint is the savepoint that each transaction of a group runs in: a name that no application has for one of its own.
+// savepoint is the name of the savepoint in which each member of a group runs. No application uses it.
 const savepoint = "daybook_member"
 
-// errControl is the error of a statement that would begin, end or release a transaction that is not its own.
-var errControl = errors.New("a transaction begins and ends with Tx, Commit and Rollback, and not with a statement")
-
-// control keeps the statements of an application from ending the transaction in which they run, whatever their text: it
-// carries those of others, too. Only SQLite knows what a text means, so it is asked: by an authorizer, which refuses such
-// a statement before it runs, and by the hooks of COMMIT and ROLLBACK, for the engine that has no authorizer.
+// control keeps an application's statements from ending the transaction in which they run, because others share it. Only SQLite
+// can tell what a statement does. One engine has an authorizer, which refuses a statement before it runs. Both have hooks, which
+// SQLite calls at each COMMIT and ROLLBACK.
 type control struct {
-	locked bool // the application's statements run
-	ended  bool // the transaction ended meanwhile: by SQLite itself, or by a COMMIT that was refused
+	locked bool // an application's statements run
+	ended  bool // the transaction ended while locked: SQLite rolled it back, or control refused a COMMIT
 }
 
-// lock begins the part of a transaction in which the application's statements run.
-func (c *control) lock() { c.locked, c.ended = true, false }
-
-// unlock ends that part. It returns ErrRolledBack if the transaction ended meanwhile.
-func (c *control) unlock() error {
-	c.locked = false
-	return c.err()
-}
-
-func (c *control) err() error {
-	if c.ended {
-		return ErrRolledBack
+// onCommit is the hook for COMMIT. SQLite rolls back if it does not return 0.
+func (c *control) onCommit() hookResult {
+	if c.locked {
+		c.ended = true
+		return 1
 	}
-	return nil
+	return 0
 }
 
-// refuses reports whether a statement that controls a transaction or, if it names one, a savepoint, may not run.
-func (c *control) refuses(name string) bool {
-	return c.locked && (name == "" || strings.EqualFold(name, savepoint))
-}
+// onRollback is the hook for ROLLBACK, which SQLite also calls when it rolls back by itself.
+func (c *control) onRollback() { c.ended = c.ended || c.locked }
 
-// onCommit reports whether a COMMIT becomes a ROLLBACK.
-func (c *control) onCommit() bool {
-	c.ended = c.ended || c.locked
-	return c.locked
-}
+// undoesSavepoint reports whether a query is ROLLBACK TO a savepoint and nothing else.
+var undoesSavepoint = regexp.MustCompile(`(?i)^\s*ROLLBACK\s+(TRANSACTION\s+)?TO\s+[^;\s][^;]*[;\s]*$`).MatchString
 
-func (c *control) onRollback() {
-	c.ended = c.ended || c.locked
-}
-
-// undoesSavepoint reports whether the query is ROLLBACK TO a savepoint and nothing else.
-func undoesSavepoint(query string) bool {
-	query = strings.TrimRight(strings.ToUpper(query), "; \t\r\n")
-	words := strings.Fields(query)
-	if len(words) > 1 && words[1] == "TRANSACTION" {
-		words = append(words[:1], words[2:]...)
-	}
-	return len(words) > 2 && words[0] == "ROLLBACK" && words[1] == "TO" && !strings.Contains(query, ";")
-}
-
-// rollBack leaves the connection without a transaction, or closes it. It reports whether there was one.
+// rollBack rolls back the connection's transaction, and reports whether there was one. If that fails, the connection is closed.
 func rollBack(conn *sql.Conn) (found bool, err error) {
 	_, err = conn.ExecContext(context.Background(), "ROLLBACK")
-	switch {
-	case err == nil:
-		return true, nil
-	case result(err) == resultError: // there is none
+	if result(err) == resultError { // there is no transaction
 		return false, nil
 	}
-	return true, fmt.Errorf("roll back: %w", errors.Join(err, discard(conn)))
-}
-
-// discard has database/sql close the connection instead of using it again.
-func discard(conn *sql.Conn) error {
-	if err := conn.Raw(func(any) error { return driver.ErrBadConn }); !errors.Is(err, driver.ErrBadConn) {
-		return err
+	if err != nil {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // database/sql then closes it
+		err = fmt.Errorf("roll back: %w", err)
 	}
-	return nil
+	return true, err
 }

@@ -1,23 +1,23 @@
 package database
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
-// ErrFileReplaced is the error of a write after the database's file, or its write-ahead log, was deleted, renamed or replaced
-// while it was open. What is written then can be found by nobody who opens the path. Nothing is written until the database is
-// closed and opened again.
-//
-// A file whose content was overwritten, as cp does it, is the same file, and is not noticed.
+// ErrFileReplaced is the error of a write after the database's file or its write-ahead log was deleted, renamed or replaced while
+// it was open: nobody who opens the path would find what is written. Nothing is written until the database is closed and opened
+// again. A file whose content is overwritten, as cp does, stays the same file, and is not noticed.
 var ErrFileReplaced = errors.New("the database's file was deleted, renamed or replaced while it was open")
 
 // file is the database's file and its write-ahead log as they were opened.
 type file struct {
-	path, log         string // the log is beside the file that path, which may be a symbolic link, leads to
-	opened, openedLog identity
-	lost              error // why nothing is written any more
+	path, log     string // the log is beside the file, and not beside a symbolic link to it
+	pathID, logID identity
+	lost          error // why nothing is written any more
 }
 
 // openFile returns the file that is open at path.
@@ -27,31 +27,74 @@ func openFile(path string) (*file, error) {
 		return nil, err
 	}
 	f := &file{path: path, log: target + "-wal"}
-	if f.opened, _, err = identify(f.path); err != nil {
+	if f.pathID, _, err = identify(f.path); err != nil {
 		return nil, err
 	}
-	f.openedLog, _, err = identify(f.log)
+	f.logID, _, err = identify(f.log)
 	return f, err
 }
 
-// check returns an error if the paths do not name what is open, and otherwise the size of the log in bytes. Each commit pays
-// for it, a few microseconds: SQLite never looks again, and goes on writing into a file that has lost its name.
+// check returns the size of the log in bytes, or an error if the paths no longer name the files that are open. Each commit pays a
+// few microseconds for it: SQLite does not look, and goes on writing into a file that has lost its name.
 func (f *file) check() (logSize int64, err error) {
+	pathID, _, pathErr := identify(f.path)
+	logID, logSize, logErr := identify(f.log)
+	switch {
+	case pathErr != nil || !pathID.same(f.pathID):
+		f.lost = fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, f.path)
+	case logErr != nil || !logID.same(f.logID):
+		f.lost = fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, f.log)
+	}
 	if f.lost != nil {
 		return 0, f.lost
-	}
-	id, _, err := identify(f.path)
-	if err != nil || !id.same(f.opened) {
-		return 0, f.lose(f.path)
-	}
-	id, logSize, err = identify(f.log)
-	if err != nil || !id.same(f.openedLog) {
-		return 0, f.lose(f.log)
 	}
 	return logSize, nil
 }
 
-func (f *file) lose(path string) error {
-	f.lost = fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, path)
-	return f.lost
+// The bounds of the write-ahead log.
+const (
+	maxLog    = 64 << 20               // bytes; from here on the writer tries to empty it,
+	hardLog   = 4 * maxLog             // and from here on it ends the transactions that block this
+	trimPause = time.Second            // between two attempts
+	trimWait  = 100 * time.Millisecond // for readers, in each attempt
+)
+
+// trim empties a write-ahead log that has become too large. SQLite appends commits to it, and copies them into the database every
+// 1000 pages, but begins the log anew only when no reader needs it. If reading transactions overlap all the time, that moment
+// never comes. The caller has the turn, so nobody writes meanwhile.
+func (w *writer) trim(logSize int64) {
+	if logSize <= w.maxLog || time.Since(w.trimmed) < trimPause {
+		return
+	}
+	w.trimmed = time.Now()
+	if logSize > w.hardLog {
+		places := w.stopReaders()
+		defer w.driver.readers.giveBack(places)
+	}
+	// If readers still block it, a later commit tries again. Any other error comes back at the next commit.
+	ctx := context.Background()
+	_, _ = w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d; PRAGMA wal_checkpoint(TRUNCATE)", trimWait.Milliseconds()))
+	_, _ = w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
+}
+
+// stopReaders takes the readers' places as they become free. After trimWait it ends the transactions that still have one. New
+// readers wait until the places that it returns are given back.
+func (w *writer) stopReaders() (places int) {
+	readers, watch := w.driver.readers, w.driver.watch
+	timer, ended := time.NewTimer(trimWait), false
+	defer timer.Stop()
+	for places < cap(readers.places) {
+		select {
+		case <-readers.places:
+			places++
+		case <-timer.C:
+			if ended {
+				return places
+			}
+			watch.endReaders()
+			ended = true
+			timer.Reset(trimWait)
+		}
+	}
+	return places
 }

@@ -12,8 +12,8 @@ func (i identity) same(other identity) bool { return i == other }
 
 // identify returns the identity and the size in bytes of the file at path.
 //
-// It does not ask for the file's times, as os.Stat does. Since Linux 6.13, the first write after somebody has asked for them
-// changes them, and to flush the change the file system commits its journal: each of our commits would take half as long again.
+// Unlike os.Stat, it does not ask for the file's times. Since Linux 6.13, the first write after that changes them, and to flush
+// the change the file system commits its journal: each of our commits would take half as long again.
 func identify(path string) (id identity, size int64, err error) {
 	var stat unix.Statx_t
 	err = unix.Statx(unix.AT_FDCWD, path, 0, unix.STATX_INO|unix.STATX_SIZE, &stat)

@@ -11,55 +11,45 @@ import (
 	"time"
 )
 
-// A group commits when nobody waits for a turn, and at the latest when it has maxGroup members or is maxGroupAge old: under a
-// load that never ends, its members would never be answered.
 const (
+	// A group of maxGroup members, or of maxGroupAge, commits even if others wait: under steady load somebody always waits.
 	maxGroup    = 256
 	maxGroupAge = 20 * time.Millisecond
+
+	// For soloTime after a shared commit has failed, transactions commit alone, so that only the one that caused the failure
+	// fails again. It is longer than the pause before a retry.
+	soloTime = 100 * time.Millisecond
 )
 
-// ErrHeldTooLong is returned by the statements and the commit of a transaction that was ended because it blocked others for 10
-// seconds, or because it read while the write-ahead log outgrew its bound. Rows that were still being read end early, so the
-// commit of a reader returns it, too.
-var ErrHeldTooLong = errors.New("the transaction was ended: it blocked others for too long")
-
-// soloTime is for how long, after the commit of a group failed, transactions commit alone: longer than anyone pauses before
-// another attempt. So the one whose fault it was fails alone.
-const soloTime = 100 * time.Millisecond
-
-// errShared marks the failure of transactions that were to share a commit, of which some may be innocent.
-var errShared = errors.New("the commit was shared")
-
-// writer is SQLite's one writer, on which transactions take turns.
+// writer is SQLite's one writer. Transactions take turns on it.
 //
-// A durable commit costs a flush of the disk, and one flush can commit many transactions as well as one. So each runs in a
-// savepoint of one open transaction, one after another, which isolates them as ever. The last member, when nobody waits for a
-// turn any more, is the leader: it commits for all, and only then does each return. A transaction that is alone waits for
-// nobody, and pays a few microseconds for its savepoint. (DeWitt et al., Implementation Techniques for Main Memory Database
-// Systems, 1984, have the idea.)
+// A durable commit costs a flush of the disk, and one flush can commit many transactions. So each runs in a savepoint of one open
+// transaction, one after another, which isolates them. The last member, when nobody else waits for a turn, is the leader: it
+// commits for all, and only then do they return. A transaction that is alone waits for nobody. (DeWitt et al., Implementation
+// Techniques for Main Memory Database Systems, 1984.)
 type writer struct {
+	driver  *sqliteDriver
 	db      *sql.DB // of one connection
-	control *control
-	readers *readers
-	watch   *watch
+	control control // of that connection
 
 	mu        sync.Mutex
 	taken     bool      // somebody has the turn
-	queue     []waiter  // waiting for it, in order of arrival
-	soloUntil time.Time // transactions that come before that commit alone
+	queue     []waiter  // for the turn, in order of arrival
+	soloUntil time.Time // a transaction that arrives earlier commits alone
+	closed    bool
 
-	closed bool
-
-	// Only the holder of the turn may use these.
-	session *session // nil until it is needed
-	group   *group   // the open transaction
-	file    *file
-	log     wal
+	// Only the holder of the turn uses these.
+	conn            *sql.Conn            // nil until it is needed
+	prepared        map[string]*sql.Stmt // on conn
+	group           *group               // nil if none is open
+	file            *file
+	maxLog, hardLog int64
+	trimmed         time.Time // when trim last emptied the log
 }
 
-// waiter is a transaction, or a statement, that waits for its turn.
+// waiter is a transaction or a statement that waits for its turn.
 type waiter struct {
-	turn chan struct{} // closed when it has come
+	turn chan struct{} // closed when its turn has come
 	solo bool          // it shares no commit
 }
 
@@ -67,19 +57,13 @@ type waiter struct {
 type group struct {
 	begun time.Time
 	solo  bool          // it has one member
-	size  int           // members that have ended their part
-	kept  int           // of these, members that want it committed
+	size  int           // members that have done their part
+	kept  int           // of these, members that are to be committed
 	done  chan struct{} // closed when the group has ended
-	err   error         // what became of it, once it is done
+	err   error         // why nothing is kept; valid once done is closed
 }
 
-// full reports whether the group is to be committed although others are waiting.
-func (g *group) full() bool {
-	return g.solo || g.size >= maxGroup || time.Since(g.begun) >= maxGroupAge
-}
-
-// enter waits for the turn, no longer than ctx and maxWait allow. A solo transaction gets it when no group is open. For a while
-// after a group failed, all are solo.
+// enter waits for the turn, and reports whether the caller is solo: then it gets the turn only when no group is open.
 func (w *writer) enter(ctx context.Context, solo bool) (bool, error) {
 	w.mu.Lock()
 	solo = solo || time.Now().Before(w.soloUntil)
@@ -92,52 +76,43 @@ func (w *writer) enter(ctx context.Context, solo bool) (bool, error) {
 	w.queue = append(w.queue, waiter{turn, solo})
 	w.mu.Unlock()
 
-	limit := time.NewTimer(maxWait)
-	defer limit.Stop()
-	select {
-	case <-turn:
+	err := await(ctx, turn)
+	if err == nil {
 		return solo, nil
-	case <-ctx.Done():
-		return solo, w.giveUp(turn, ctx.Err())
-	case <-limit.C:
-		return solo, w.giveUp(turn, errBusy)
 	}
-}
-
-// giveUp leaves the queue, and passes on a turn that has come at the last moment.
-func (w *writer) giveUp(turn chan struct{}, why error) error {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	i := slices.IndexFunc(w.queue, func(w waiter) bool { return w.turn == turn })
-	if i >= 0 {
-		w.queue = slices.Delete(w.queue, i, i+1)
-	}
-	w.mu.Unlock()
 	if i < 0 {
-		w.pass()
+		return solo, nil // the turn has come at the last moment
 	}
-	return why
+	w.queue = slices.Delete(w.queue, i, i+1)
+	return solo, err
 }
 
-// pass gives the turn to the next one, and before that, if there is none that joins the group, commits the group. That there
-// is a next one is decided and acted upon in one step: one that gives up in between would leave a group that nobody commits.
+// pass gives the turn to the next waiter. Before that, it commits the group, unless the waiter joins it. It holds mu from this
+// decision until the waiter has its turn: if the waiter gave up in between, nobody would commit.
 func (w *writer) pass() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.group != nil && len(w.queue) == 0 {
-		// Let run what can run: another transaction may be just about to join. One that is alone loses nothing by that.
+		// Let goroutines run that are ready: some of them may be about to join. If there is none, this costs nothing.
 		w.mu.Unlock()
 		runtime.Gosched()
 		w.mu.Lock()
 	}
-	if w.group != nil && !w.nextJoins() {
-		w.mu.Unlock() // it takes a flush of the disk, and others are to queue meanwhile
-		w.commit()
-		w.mu.Lock()
+	if g := w.group; g != nil {
+		full := g.solo || g.size >= maxGroup || time.Since(g.begun) >= maxGroupAge
+		if full || len(w.queue) == 0 || w.queue[0].solo {
+			w.mu.Unlock() // others queue during the flush
+			w.end(nil)
+			w.mu.Lock()
+		}
 	}
 	if len(w.queue) == 0 {
 		w.taken = false
 		if w.closed {
-			_ = w.disconnect() // the database was closed before, without an error
+			w.disconnect()
 		}
 		return
 	}
@@ -145,66 +120,97 @@ func (w *writer) pass() {
 	w.queue = slices.Delete(w.queue, 0, 1)
 }
 
-// nextJoins reports whether the next one in the queue joins the group. The caller holds mu.
-func (w *writer) nextJoins() bool {
-	return len(w.queue) > 0 && !w.queue[0].solo && !w.group.full()
+// take waits for the turn, and takes the connection if the writer does not have it.
+func (w *writer) take(ctx context.Context, alone bool) (solo bool, err error) {
+	if solo, err = w.enter(ctx, alone); err != nil {
+		return solo, err
+	}
+	if err = w.file.lost; err == nil && w.conn == nil {
+		w.conn, err = w.db.Conn(ctx)
+		w.prepared = map[string]*sql.Stmt{}
+	}
+	if err != nil {
+		w.pass()
+	}
+	return solo, err
 }
 
-// begin opens a group.
-func (w *writer) begin(ctx context.Context, solo bool) error {
-	if err := w.connect(ctx); err != nil {
-		return err
+// disconnect gives the connection back once its rows are closed.
+func (w *writer) disconnect() {
+	for _, statement := range w.prepared {
+		_ = statement.Close()
 	}
-	// IMMEDIATE: one that read first and then asked to write would be refused if another process wrote in between.
-	if err := w.session.exec("BEGIN IMMEDIATE"); err != nil {
-		return err
+	if w.conn != nil {
+		_ = w.conn.Close()
 	}
-	w.group = &group{begun: time.Now(), solo: solo, done: make(chan struct{})}
-	return nil
+	w.conn, w.prepared = nil, nil
 }
 
-// commit makes the group durable and wakes its members.
-func (w *writer) commit() {
-	if w.group.kept == 0 {
-		w.abort(nil) // a COMMIT would flush pages that are as they were
-		return
-	}
-	if err := w.session.exec("COMMIT"); err != nil {
-		w.abort(err) // a deferred constraint or a full disk leaves the transaction open
-		return
-	}
-	size, err := w.file.check()
-	w.end(err)
-	w.trim(size)
-}
-
-// abort rolls the group back, because of err.
-func (w *writer) abort(err error) {
-	if rollbackErr := w.rollBack(); rollbackErr != nil {
-		err = errors.Join(err, rollbackErr)
-	}
-	if err != nil && w.group.size > 1 {
-		err = w.shared(err)
-	}
-	w.end(err)
-}
-
-// shared marks err as the failure of several transactions, and has them commit alone when they are tried again.
-func (w *writer) shared(err error) error {
+// close closes the database. A holder of the turn keeps its connection.
+func (w *writer) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.soloUntil = time.Now().Add(soloTime)
-	return fmt.Errorf("%w by %d transactions: %w", errShared, w.group.size, err)
+	w.closed = true
+	if !w.taken {
+		w.disconnect()
+	}
+	return w.db.Close()
 }
 
-// end ends the group, of which err is what became.
+// exec runs a statement that begins or ends a transaction or a savepoint. Each is prepared only once, because that takes longer
+// than running it, except for COMMIT.
+func (w *writer) exec(statement string) (err error) {
+	prepared := w.prepared[statement]
+	if prepared == nil {
+		if prepared, err = w.conn.PrepareContext(context.Background(), statement); err != nil {
+			return err
+		}
+		w.prepared[statement] = prepared
+	}
+	_, err = prepared.Exec()
+	return err
+}
+
+// end commits the group, or rolls it back if err is not nil, and wakes its members.
 func (w *writer) end(err error) {
-	w.group.err = err
-	close(w.group.done)
+	g := w.group
 	w.group = nil
+	commit := err == nil && g.kept > 0 // a COMMIT of nothing would flush pages that have not changed
+	if commit {
+		err = w.exec("COMMIT")
+	}
+	var logSize int64
+	if commit && err == nil {
+		logSize, err = w.file.check()
+	} else { // a COMMIT that fails leaves the transaction open, if a deferred constraint or a full disk is the reason
+		_, rollbackErr := rollBack(w.conn)
+		if rollbackErr != nil {
+			w.disconnect()
+		}
+		if err = errors.Join(err, rollbackErr); err != nil && g.size > 1 {
+			w.mu.Lock()
+			w.soloUntil = time.Now().Add(soloTime)
+			w.mu.Unlock()
+			err = fmt.Errorf("%w by %d transactions: %w", errShared, g.size, err)
+		}
+	}
+	g.err = err
+	close(g.done)
+	w.trim(logSize)
 }
 
-// member is a transaction's part in a group.
+// giveBack passes the turn on once the rows are closed. It rolls back what a script has left open: BEGIN, and an error before its
+// COMMIT.
+func (w *writer) giveBack() {
+	defer w.pass()
+	w.disconnect() // waits for the rows
+	if conn, err := w.db.Conn(context.Background()); err == nil {
+		_, _ = rollBack(conn) // an error closes the connection, and so ends the transaction
+		_ = conn.Close()
+	}
+}
+
+// member is the role of a writing transaction.
 type member struct {
 	writer *writer
 	group  *group
@@ -212,74 +218,62 @@ type member struct {
 
 func (m *member) begin(ctx context.Context) (*sql.Conn, error) {
 	w := m.writer
-	solo, err := w.enter(ctx, false)
+	solo, err := w.take(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	if w.group == nil {
-		err = w.begin(ctx, solo)
+		// IMMEDIATE: a transaction that reads and then writes would fail if another process wrote in between.
+		if err = w.exec("BEGIN IMMEDIATE"); err == nil {
+			w.group = &group{begun: time.Now(), solo: solo, done: make(chan struct{})}
+		}
 	}
 	if err == nil {
-		err = w.session.exec("SAVEPOINT " + savepoint)
+		err = w.exec("SAVEPOINT " + savepoint)
 	}
 	if err != nil {
 		w.pass()
 		return nil, err
 	}
+	w.control = control{locked: true}
 	m.group = w.group
-	w.control.lock()
-	return w.session.conn, nil
+	return w.conn, nil
 }
 
-// err returns ErrRolledBack if the transaction has ended behind the back of its owner.
-func (m *member) err() error { return m.writer.control.err() }
+func (m *member) err() error {
+	if m.writer.control.ended {
+		return ErrRolledBack
+	}
+	return nil
+}
 
-// commit keeps the member's own part, if the group is committed.
-func (m *member) commit() error {
-	err := m.writer.control.unlock()
+// end keeps or undoes what the member wrote, passes the turn on, and returns when the group has ended. It fails if the group
+// fails, also for a member that rolled back: it may have read writes that were undone.
+func (m *member) end(commit bool) error {
+	w, g := m.writer, m.group
+	w.control.locked = false
+	err := m.err()
+	if err == nil && !commit {
+		err = w.exec("ROLLBACK TO " + savepoint)
+	}
 	if err == nil {
-		err = m.writer.session.exec("RELEASE " + savepoint)
+		err = w.exec("RELEASE " + savepoint)
+	}
+	g.size++
+	if commit {
+		g.kept++
 	}
 	if err != nil {
-		return errors.Join(err, m.rollback())
+		w.end(err) // SQLite has undone the whole group, or cannot undo the member alone
 	}
-	m.group.kept++
-	m.leave()
-	return m.wait()
+	w.pass()
+	<-g.done
+	return g.err
 }
 
-// rollback undoes the member's own part. It returns when the group has ended, and fails if the group does: the member may have
-// read writes that were then undone, and nobody must act on those.
-func (m *member) rollback() error {
-	err := m.writer.control.unlock()
-	if err == nil {
-		err = errors.Join(m.writer.session.exec("ROLLBACK TO "+savepoint), m.writer.session.exec("RELEASE "+savepoint))
-	}
-	m.leave()
-	if err != nil {
-		m.writer.abort(err) // it cannot be undone alone, or SQLite has undone all of it
-	}
-	return m.wait()
-}
-
-// leave counts the member as one that waits for the end of the group.
-func (m *member) leave() {
+// blocksOthers reports whether others wait for the turn, or for the commit.
+func (m *member) blocksOthers() bool {
 	m.writer.mu.Lock()
 	defer m.writer.mu.Unlock()
-	m.group.size++
-}
-
-// wait passes the turn on, and returns when the group has ended.
-func (m *member) wait() error {
-	m.writer.pass()
-	<-m.group.done
-	return m.group.err
-}
-
-// blocksOthers reports whether others wait for the holder of the turn: for the turn, or for the commit.
-func (m *member) blocksOthers() bool {
-	w := m.writer
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.queue) > 0 || w.group.size > 0
+	return len(m.writer.queue) > 0 || m.group.size > 0
 }

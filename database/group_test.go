@@ -141,6 +141,35 @@ func TestWritersShareACommit(t *testing.T) {
 	}
 }
 
+// TestLeaderLetsOthersJoin has clients that record again and again, on one processor. When a commit has woken them, the first one
+// ends its next transaction before the others run. If it committed at once, every other commit would be of one transaction.
+func TestLeaderLetsOthersJoin(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	driver, _ := openGroup(t)
+	const clients, transactions = 8, 40
+	var mu sync.Mutex
+	groups := map[*group]bool{}
+	var running sync.WaitGroup
+	for i := range clients {
+		running.Go(func() {
+			for j := range transactions {
+				c := store(t, driver, fmt.Sprint(i, " ", j))
+				c.hasTurn()
+				if err := c.tx.Commit(); err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				groups[c.tx.(*tx).role.(*member).group] = true
+				mu.Unlock()
+			}
+		})
+	}
+	running.Wait()
+	if len(groups) > transactions*5/4 {
+		t.Errorf("%d transactions of %d clients were committed in %d groups", clients*transactions, clients, len(groups))
+	}
+}
+
 func TestRollbackInAGroupIsItsOwn(t *testing.T) {
 	driver, _, a, b, c := three(t)
 	a.commit()

@@ -14,40 +14,36 @@ import (
 var engine driver.Driver = &sqlite3.SQLiteDriver{}
 
 // engineOptions are added to the file's name:
-//   - how many prepared statements each connection keeps. An ent application has a few dozen different ones, and preparing one
-//     costs more than running most of them. A query whose statement is kept also fails at once rather than when its first row is
-//     read, which is how a transaction learns of it.
-//   - that a connection needs no mutex, which SQLite would lock a dozen times for each row: database/sql lets nobody use one
-//     that is in use.
+//   - Each connection keeps 100 prepared statements. An ent application has a few dozen, and to prepare most of them takes longer
+//     than to run them. Also, a query that is kept fails at once and not at its first row, so that the transaction notices.
+//   - A connection has no mutex, which SQLite would lock a dozen times for each row. database/sql has one already.
 const engineOptions = "_stmt_cache_size=100&_mutex=no"
 
-// install has the connection refuse what a reader, or the statements of an application, may not do.
+type hookResult = int // of onCommit
+
+// install makes the connection refuse what a reader, or a statement of an application, must not do.
 func install(conn driver.Conn, c *control) {
 	sqlite := conn.(*sqlite3.SQLiteConn)
 	if c == nil {
 		sqlite.RegisterAuthorizer(readOnly)
 		return
 	}
-	sqlite.RegisterAuthorizer(func(action int, operation, name, _ string) int {
-		if action == sqlite3.SQLITE_TRANSACTION && c.refuses("") || action == sqlite3.SQLITE_SAVEPOINT && c.refuses(name) {
+	sqlite.RegisterAuthorizer(func(action int, _, name, _ string) int {
+		control := action == sqlite3.SQLITE_TRANSACTION || action == sqlite3.SQLITE_SAVEPOINT && strings.EqualFold(name, savepoint)
+		if c.locked && control {
 			return sqlite3.SQLITE_DENY
 		}
 		return sqlite3.SQLITE_OK
 	})
-	sqlite.RegisterCommitHook(func() int {
-		if c.onCommit() {
-			return 1
-		}
-		return 0
-	})
+	sqlite.RegisterCommitHook(c.onCommit)
 	sqlite.RegisterRollbackHook(c.onRollback)
 }
 
-// readOnly is the authorizer of a reader. It refuses when a statement is prepared; query_only refuses only when the first row is
-// asked for.
+// readOnly is a reader's authorizer. It refuses to prepare a statement that writes; query_only refuses only its first row.
 func readOnly(action int, pragma, value, _ string) int {
+	const recursive = 33 // SQLITE_RECURSIVE, which the driver does not name
 	switch action {
-	case sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqliteRecursive,
+	case sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, recursive,
 		sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT:
 		return sqlite3.SQLITE_OK
 	case sqlite3.SQLITE_PRAGMA:
@@ -57,9 +53,6 @@ func readOnly(action int, pragma, value, _ string) int {
 	}
 	return sqlite3.SQLITE_DENY
 }
-
-// sqliteRecursive is the action of a recursive SELECT, which the driver does not name.
-const sqliteRecursive = 33
 
 // result returns SQLite's extended result code, or 0 for an error that is not SQLite's.
 func result(err error) int {

@@ -13,23 +13,19 @@ import (
 // engine is SQLite translated to Go: several times slower, but it needs no C compiler.
 var engine driver.Driver = &sqlite.Driver{}
 
-// engineOptions are added to the file's name: times are written as the other engine writes them, so that both can use one
-// file.
+// engineOptions are added to the file's name. Times are written as the other engine does it, so that both can use one file.
 const engineOptions = "_time_format=sqlite"
 
-// install has the connection refuse what the statements of an application may not do. There is no authorizer to refuse a COMMIT
-// before it runs, so it becomes a ROLLBACK, and the whole group fails. A reader needs nothing more than query_only.
+type hookResult = int32 // of onCommit
+
+// install makes the connection refuse a COMMIT of an application. There is no authorizer to refuse it before it runs, so it
+// becomes a ROLLBACK, and the whole group fails. For a reader, query_only is enough.
 func install(conn driver.Conn, c *control) {
 	if c == nil {
 		return
 	}
 	hooks := conn.(sqlite.HookRegisterer)
-	hooks.RegisterCommitHook(func() int32 {
-		if c.onCommit() {
-			return 1
-		}
-		return 0
-	})
+	hooks.RegisterCommitHook(c.onCommit)
 	hooks.RegisterRollbackHook(c.onRollback)
 }
 

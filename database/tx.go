@@ -8,45 +8,37 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	entsql "entgo.io/ent/dialect/sql"
 )
 
-// ErrRolledBack is returned by the statements and the commit of a transaction that the database has ended by itself, as
-// SQLite does when the disk is full: nothing of it is kept.
-var ErrRolledBack = errors.New("the database has rolled the transaction back")
-
-// tx is a transaction that begins with its first statement. It drives a connection itself, rather than through sql.Tx,
-// because sql.Tx does not notice that SQLite ended the transaction, and would let the statements after that commit one by
-// one.
+// tx is a transaction that begins with its first statement. It does not use sql.Tx, which does not notice that SQLite has ended
+// the transaction, and would let each statement after that commit by itself.
 type tx struct {
-	entsql.Conn // ent's Exec and Query, by way of ExecContext and QueryContext
+	entsql.Conn // ent's Exec and Query, which call ExecContext and QueryContext
 
 	role    role
 	writing bool
-	trace   *trace
 	watch   *watch
+	trace   *trace
 
 	mu     sync.Mutex
-	conn   *sql.Conn   // nil until the first statement
-	rows   []*sql.Rows // to close at the end, whoever forgot to: an open one would hold the connection for ever
-	failed error       // of the first statement that failed, until the savepoint that it ran in is undone
-	done   error       // what every call returns since the transaction has ended
+	conn   *sql.Conn   // nil before the first statement
+	rows   []*sql.Rows // closed at the end: while they are open, the connection cannot be given back
+	failed error       // the first error of a statement, until the savepoint around that statement is rolled back to
+	done   error       // what every call returns once the transaction has ended
 }
 
-// role is how a transaction begins and ends on its connection: as a reader, or as a member of a group of writers.
+// role is how a transaction uses its connection: as a reader, or as a member of a group of writers.
 type role interface {
 	begin(context.Context) (*sql.Conn, error)
-	err() error // of a transaction that has ended by itself
-	commit() error
-	rollback() error
+	err() error // ErrRolledBack once the transaction has ended by itself
+	end(commit bool) error
 	blocksOthers() bool
 }
 
-// ExecContext runs a statement that returns no rows.
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	err = t.run(ctx, query, func(ctx context.Context) error {
 		result, err = t.conn.ExecContext(ctx, query, args...)
 		return err
@@ -54,16 +46,12 @@ func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (result
 	return result, err
 }
 
-// QueryContext runs a statement that returns rows. They are closed at the latest with the transaction.
 func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
-	values, invalid := evaluate(args)
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	err = t.run(ctx, query, func(ctx context.Context) error {
-		if invalid != nil {
-			return invalid
+		if args, err = evaluate(args); err != nil {
+			return err
 		}
-		if rows, err = t.conn.QueryContext(ctx, query, values...); err == nil {
+		if rows, err = t.conn.QueryContext(ctx, query, args...); err == nil {
 			t.rows = append(t.rows, rows)
 		}
 		return err
@@ -71,37 +59,43 @@ func (t *tx) QueryContext(ctx context.Context, query string, args ...any) (rows 
 	return rows, err
 }
 
-// run runs a statement inside the transaction, which it begins if it has not yet. When one has failed, only undoing a savepoint
-// lets the transaction go on, as on PostgreSQL: what a statement has left half done is not committed by an oversight.
+// run runs a statement. After one has failed, it runs only ROLLBACK TO a savepoint, as PostgreSQL does.
 func (t *tx) run(ctx context.Context, query string, statement func(context.Context) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if t.done != nil {
 		return t.done
 	}
-	t.forgetRows()
-	t.failIfEnded()
-	if t.failed != nil && !undoesSavepoint(query) {
-		return fmt.Errorf("the transaction goes on only from a savepoint (use transaction.Savepoint), because a statement failed: %w", t.failed)
+	t.rows = slices.DeleteFunc(t.rows, closed) // they would hold the last row that was read, and there may be many
+	if err := t.failure(); err != nil && !undoesSavepoint(query) {
+		return fmt.Errorf("the transaction goes on only from a savepoint (use transaction.Savepoint), because a statement failed: %w",
+			err)
 	}
-	if err := t.try(ctx, statement); err != nil {
-		t.fail(err)
-		return err
+	err := t.try(ctx, statement)
+	if err == nil || t.failed == nil {
+		t.failed = err
 	}
-	t.failed = nil
-	return nil
+	return err
 }
 
-func (t *tx) try(ctx context.Context, statement func(context.Context) error) error {
+// try runs a statement, and begins the transaction before the first one.
+func (t *tx) try(ctx context.Context, statement func(context.Context) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t.trace.statement()
+	t.trace.statements++
 	if t.conn == nil {
-		if err := t.start(ctx); err != nil {
+		begun := time.Now()
+		t.conn, err = t.role.begin(ctx)
+		now := time.Now()
+		t.trace.waited = now.Sub(begun)
+		if err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
+		t.watch.add(t, now)
 	}
 	if t.writing {
-		// Interrupting a write makes SQLite roll back the whole transaction, and the group with it.
+		// If a write is interrupted, SQLite rolls back the whole transaction, and the group with it.
 		ctx = context.WithoutCancel(ctx)
 	}
 	if err := statement(ctx); err != nil {
@@ -110,35 +104,17 @@ func (t *tx) try(ctx context.Context, statement func(context.Context) error) err
 	return nil
 }
 
-func (t *tx) start(ctx context.Context) (err error) {
-	defer t.trace.wait()()
-	t.conn, err = t.role.begin(ctx)
-	if err == nil {
-		t.watch.add(t)
-	}
-	return err
+func closed(rows *sql.Rows) bool {
+	_, err := rows.Columns()
+	return err != nil
 }
 
-// fail remembers the first error of a statement.
-func (t *tx) fail(err error) {
-	if t.failed == nil {
-		t.failed = err
-	}
-}
-
-// failIfEnded notes that the transaction has ended by itself, of which the statement need not have said anything.
-func (t *tx) failIfEnded() {
-	if t.conn != nil && t.failed == nil {
+// failure returns why the transaction cannot be committed. SQLite may have ended it without an error of a statement.
+func (t *tx) failure() error {
+	if t.failed == nil && t.conn != nil {
 		t.failed = t.role.err()
 	}
-}
-
-// forgetRows forgets rows that are closed: each keeps what was last read from it, and a transaction may read many.
-func (t *tx) forgetRows() {
-	t.rows = slices.DeleteFunc(t.rows, func(rows *sql.Rows) bool {
-		_, err := rows.Columns()
-		return err != nil
-	})
+	return t.failed
 }
 
 // explain says what a statement's error means in this transaction.
@@ -147,7 +123,7 @@ func (t *tx) explain(err error) error {
 	case !t.writing && refusedToWrite(err):
 		return fmt.Errorf("%w (%w)", errOnlyReads, err)
 	case result(err) == resultAuth, result(err) == resultCommitHook:
-		err = fmt.Errorf("%w (%v)", errControl, err) // not %w: to IsConstraint it would look like one
+		err = fmt.Errorf("%w (%v)", errControl, err) // with %w it would be a constraint error to IsConstraint
 	}
 	if ended := t.role.err(); ended != nil {
 		return fmt.Errorf("%w: %w", ended, err)
@@ -155,129 +131,137 @@ func (t *tx) explain(err error) error {
 	return err
 }
 
-// expire rolls back a transaction that blocks others. One of which a statement is running, or that is being ended, is left
-// alone: it is looked at again.
+// Commit makes the transaction durable. If it returns an error, nothing is kept.
+func (t *tx) Commit() error { return t.finish(true) }
+
+// Rollback undoes the transaction.
+func (t *tx) Rollback() error { return t.finish(false) }
+
+func (t *tx) finish(commit bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done != nil {
+		return t.done
+	}
+	if failed := t.failure(); commit && failed != nil {
+		return errors.Join(fmt.Errorf("rolled back, because a statement failed: %w", failed), t.end(false))
+	}
+	return t.end(commit)
+}
+
+// expire rolls back a transaction that blocks others, but not while one of its statements runs: the watch calls it again.
 func (t *tx) expire() {
 	if !t.mu.TryLock() {
 		return
 	}
 	defer t.mu.Unlock()
-	if t.done != nil || !t.role.blocksOthers() {
-		return
-	}
-	_ = t.end(t.role.rollback) // its owner needs to know that it was too long, and no more
-	t.done = ErrHeldTooLong
-}
-
-// Commit makes the transaction durable. On an error nothing of it is kept.
-func (t *tx) Commit() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.done != nil {
-		return t.done
-	}
-	t.failIfEnded()
-	if t.failed == nil {
-		return t.end(t.role.commit)
-	}
-	failed := fmt.Errorf("rolled back, because a statement failed: %w", t.failed)
-	if err := t.end(t.role.rollback); err != nil {
-		return errors.Join(failed, err)
-	}
-	return failed
-}
-
-// Rollback undoes the transaction.
-func (t *tx) Rollback() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.done != nil {
-		return t.done
-	}
-	return t.end(t.role.rollback)
-}
-
-// closeRows closes the rows that the application has not closed. That says again what reading them said already.
-func (t *tx) closeRows() {
-	for _, rows := range t.rows {
-		_ = rows.Close()
+	if t.done == nil && t.role.blocksOthers() {
+		_ = t.end(false) // its owner gets ErrHeldTooLong instead
+		t.done = ErrHeldTooLong
 	}
 }
 
-// end ends the transaction, and gives the connection back or on.
-func (t *tx) end(last func() error) error {
+func (t *tx) end(commit bool) error {
 	t.done = sql.ErrTxDone
 	if t.conn == nil {
 		return nil
 	}
 	t.watch.remove(t)
-	t.closeRows()
-	return last()
-}
-
-// reader is a transaction on a connection of its own, which reads only.
-type reader struct {
-	readers *readers
-	log     *wal
-	conn    *sql.Conn
-}
-
-func (r *reader) begin(ctx context.Context) (*sql.Conn, error) {
-	conn, err := r.readers.take(ctx)
-	if err != nil {
-		return nil, err
+	for _, rows := range t.rows {
+		_ = rows.Close() // an error of these has been returned to whoever read them
 	}
-	// It has nothing to wait for, and without a context that may be cancelled the driver needs no goroutine.
-	if _, err := conn.ExecContext(context.Background(), "BEGIN"); err != nil {
-		_, rollbackErr := rollBack(conn)
-		r.readers.give(conn)
-		return nil, errors.Join(err, rollbackErr)
-	}
-	r.conn = conn
-	return conn, nil
+	return t.role.end(commit)
 }
 
-func (r *reader) err() error { return nil }
-
-// commit ends the snapshot. There is nothing to keep.
-func (r *reader) commit() error {
-	return r.rollback()
-}
-
-// rollback ends the snapshot, and fails if it is not there: a statement of the application has ended it, and what was read after
-// that was not of one state of the database.
-func (r *reader) rollback() error {
-	found, err := rollBack(r.conn)
-	r.readers.give(r.conn)
-	if err == nil && !found {
-		return ErrRolledBack
-	}
-	return err
-}
-
-// blocksOthers reports whether somebody waits for a connection, or the log is to be emptied, which it cannot while somebody
-// needs what it holds.
-func (r *reader) blocksOthers() bool {
-	return r.readers.waiting.Load() > 0 || r.log.outgrown()
-}
-
-// evaluate asks the arguments of a query for their values. If a driver.Valuer panicked later, when database/sql asks it, the
-// connection would be held for ever: QueryContext gives it back only when it returns.
+// evaluate replaces the arguments that are a driver.Valuer by their values. One that panics while database/sql runs a query would
+// keep the connection in use for ever.
 func evaluate(args []any) ([]any, error) {
-	valuer := func(arg any) bool { _, ok := arg.(driver.Valuer); return ok }
-	if !slices.ContainsFunc(args, valuer) {
-		return args, nil
-	}
-	args = slices.Clone(args)
 	for i, arg := range args {
-		if !valuer(arg) {
-			continue
+		if _, ok := arg.(driver.Valuer); ok {
+			value, err := driver.DefaultParameterConverter.ConvertValue(arg)
+			if err != nil {
+				return nil, fmt.Errorf("argument %d: %w", i+1, err)
+			}
+			args = slices.Clone(args)
+			args[i] = value
 		}
-		value, err := driver.DefaultParameterConverter.ConvertValue(arg)
-		if err != nil {
-			return nil, fmt.Errorf("argument %d: %w", i+1, err)
-		}
-		args[i] = value
 	}
 	return args, nil
+}
+
+const (
+	maxHold    = 10 * time.Second // for which a transaction may block others
+	watchPause = time.Second      // between two looks at the open transactions
+)
+
+// watch ends transactions that block others for too long. It has one timer for all of them (see readers for the cost of a timer).
+type watch struct {
+	mu    sync.Mutex
+	open  map[*tx]time.Time // transactions and their begin
+	timer *time.Timer       // nil while none is open
+}
+
+func (w *watch) add(t *tx, begun time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open[t] = begun
+	if w.timer == nil {
+		w.timer = time.AfterFunc(watchPause, w.look)
+	}
+}
+
+func (w *watch) remove(t *tx) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.open, t)
+}
+
+func (w *watch) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.open) == 0 {
+		w.timer = nil
+		return
+	}
+	w.timer.Reset(watchPause)
+	for t, begun := range w.open {
+		if time.Since(begun) >= maxHold {
+			go t.expire()
+		}
+	}
+}
+
+// endReaders ends the reading transactions that block others, however old they are.
+func (w *watch) endReaders() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for t := range w.open {
+		if !t.writing {
+			go t.expire()
+		}
+	}
+}
+
+func (w *watch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	clear(w.open)
+}
+
+// trace counts and measures one transaction.
+type trace struct {
+	statements int
+	waited     time.Duration
+}
+
+type traceKey struct{}
+
+// Trace returns a context to begin a transaction with, and a function to call after its end. It returns how many statements ran
+// in the transaction, without its begin and end, and how long the first one waited for the begin. Pass it to transaction.Trace.
+func Trace(ctx context.Context) (traced context.Context, result func() (statements int, waited time.Duration)) {
+	t := &trace{}
+	return context.WithValue(ctx, traceKey{}, t), func() (int, time.Duration) { return t.statements, t.waited }
 }

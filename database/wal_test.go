@@ -30,7 +30,7 @@ func write(t *testing.T, driver *sqliteDriver, size int) {
 // logSize returns the size of the write-ahead log, in bytes.
 func logSize(t *testing.T, w *writer) int64 {
 	t.Helper()
-	info, err := os.Stat(w.log.path)
+	info, err := os.Stat(w.file.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,13 +67,13 @@ func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
 	if err := idle.Commit(); !errors.Is(err, ErrHeldTooLong) {
 		t.Errorf("its commit: %v", err)
 	}
-	w.log.tried = time.Time{} // a second ago
+	w.trimmed = time.Time{} // a second ago
 	write(t, driver, 1)
 	if size := logSize(t, w); size != 0 {
 		t.Errorf("the log still has %d bytes", size)
 	}
 	var ms int64
-	if err := w.session.conn.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&ms); err != nil || ms != busyTimeout.Milliseconds() {
+	if err := w.conn.QueryRowContext(t.Context(), "PRAGMA busy_timeout").Scan(&ms); err != nil || ms != busyTimeout.Milliseconds() {
 		t.Errorf("the writer now waits for %d ms: %v", ms, err)
 	}
 }
@@ -152,7 +152,7 @@ func TestLogIsBoundedWhoeverReads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			driver, w := openGroup(t)
-			w.log.max, w.log.hard = 1<<20, 4<<20
+			w.maxLog, w.hardLog = 1<<20, 4<<20
 			ctx, cancel := context.WithCancel(t.Context())
 			var running sync.WaitGroup
 			defer running.Wait()
@@ -168,8 +168,8 @@ func TestLogIsBoundedWhoeverReads(t *testing.T) {
 			emptied := 0
 			for range 400 {
 				before := logSize(t, w)
-				if before > w.log.hard {
-					w.log.tried = time.Time{} // a second ago
+				if before > w.hardLog {
+					w.trimmed = time.Time{} // a second ago
 				}
 				write(t, driver, value)
 				size := logSize(t, w)
@@ -178,10 +178,10 @@ func TestLogIsBoundedWhoeverReads(t *testing.T) {
 					emptied++
 				}
 			}
-			if most <= w.log.max {
+			if most <= w.maxLog {
 				t.Errorf("the log had %d bytes at most: the readers have not kept it", most)
 			}
-			if limit := w.log.hard + 16*value; most > limit {
+			if limit := w.hardLog + 16*value; most > limit {
 				t.Errorf("the log had %d bytes, and may have %d", most, limit)
 			}
 			if emptied == 0 {
