@@ -68,8 +68,10 @@ func (w *writer) trim(logSize int64) {
 	}
 	w.trimmed = time.Now()
 	if logSize > w.hardLog {
-		places := w.stopReaders()
-		defer w.driver.readers.giveBack(places)
+		readers := w.driver.readers
+		readers.gate.Lock() // or new readers could have the places before
+		defer readers.gate.Unlock()
+		defer readers.giveBack(w.stopReaders())
 	}
 	// If readers still block it, a later commit tries again. Any other error comes back at the next commit.
 	ctx := context.Background()
@@ -77,23 +79,17 @@ func (w *writer) trim(logSize int64) {
 	_, _ = w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
 }
 
-// stopReaders takes the readers' places as they become free. After trimWait it ends the transactions that still have one. New
-// readers wait until the places that it returns are given back.
+// stopReaders takes the readers' places as they become free. After trimWait it ends the transactions that still have one.
 func (w *writer) stopReaders() (places int) {
-	readers, watch := w.driver.readers, w.driver.watch
-	timer, ended := time.NewTimer(trimWait), false
-	defer timer.Stop()
-	for places < cap(readers.places) {
+	readers := w.driver.readers
+	for begun := time.Now(); places < cap(readers.places) && time.Since(begun) < 2*trimWait; {
 		select {
 		case <-readers.places:
 			places++
-		case <-timer.C:
-			if ended {
-				return places
+		case <-time.After(trimWait / 10):
+			if time.Since(begun) > trimWait {
+				w.driver.watch.endReaders()
 			}
-			watch.endReaders()
-			ended = true
-			timer.Reset(trimWait)
 		}
 	}
 	return places

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -18,9 +19,13 @@ type readers struct {
 	db      *sql.DB
 	places  chan struct{} // filled with those that are free
 	waiting atomic.Int32  // transactions and queries that wait for a place
+	gate    sync.RWMutex  // locked while the log is emptied whoever reads
 }
 
 func (r *readers) take(ctx context.Context) (*sql.Conn, error) {
+	r.gate.RLock()
+	//lint:ignore SA2001 if the lock was kept while waiting for a place, the gate could not be closed
+	r.gate.RUnlock()
 	select {
 	case <-r.places:
 	default:
