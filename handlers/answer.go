@@ -26,9 +26,8 @@ func send(c echo.Context, status int, format format, view views.View) error {
 	}
 	announce(c, format, status)
 	if status == http.StatusOK {
-		tag := tag(body.Bytes())
-		c.Response().Header().Set("ETag", tag)
-		if unchanged(c.Request(), tag) {
+		c.Response().Header().Set("ETag", tag(body.Bytes()))
+		if unchanged(c.Request(), c.Response().Header()) {
 			return c.NoContent(http.StatusNotModified)
 		}
 	}
@@ -46,15 +45,18 @@ func tag(body []byte) string {
 	return fmt.Sprintf(`W/"%016x"`, maphash.Bytes(seed, body))
 }
 
-// unchanged reports whether the client has the answer with the tag already (RFC 9110, section 13.1.2).
-func unchanged(r *http.Request, tag string) bool {
-	for known := range strings.SplitSeq(strings.Join(r.Header.Values("If-None-Match"), ","), ",") {
-		known = strings.TrimSpace(known)
-		if known == "*" || strings.TrimPrefix(known, "W/") == strings.TrimPrefix(tag, "W/") {
+// unchanged reports whether the client has the answer already, by its tag or else by its date (RFC 9110, section 13.2.2).
+func unchanged(r *http.Request, answer http.Header) bool {
+	known := r.Header.Values("If-None-Match")
+	for tag := range strings.SplitSeq(strings.Join(known, ","), ",") {
+		tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+		if tag == "*" || tag == strings.TrimPrefix(answer.Get("ETag"), "W/") {
 			return true
 		}
 	}
-	return false
+	since, err := http.ParseTime(r.Header.Get("If-Modified-Since"))
+	modified, modifiedErr := http.ParseTime(answer.Get(echo.HeaderLastModified))
+	return known == nil && err == nil && modifiedErr == nil && !modified.After(since)
 }
 
 // render renders the view in the format.

@@ -2,6 +2,7 @@ package handlers_test
 
 import (
 	"encoding/xml"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -57,6 +58,29 @@ func TestEachFormHasItsOwnKey(t *testing.T) {
 		again := b.send("GET", address, "", "Accept", browser, "If-None-Match", first.header.Get("ETag"))
 		if again.status != 200 || again.body == first.body {
 			t.Errorf("%s: the form is answered %d, with the same key: %v", address, again.status, again.body == first.body)
+		}
+	}
+}
+
+func TestLastModified(t *testing.T) {
+	b := open(t)
+	b.fill(1)
+	got := b.send("GET", "/messages/1", "")
+	modified, err := http.ParseTime(got.header.Get("Last-Modified"))
+	if err != nil || time.Since(modified) > time.Minute {
+		t.Fatalf("%q: %v", got.header.Get("Last-Modified"), err)
+	}
+	for since, status := range map[time.Time]int{modified: 304, modified.Add(time.Hour): 304, modified.Add(-time.Second): 200} {
+		if got := b.send("GET", "/messages/1", "", "If-Modified-Since", since.Format(http.TimeFormat)); got.status != status {
+			t.Errorf("since %s: %d, want %d", since, got.status, status)
+		}
+	}
+	if got := b.send("GET", "/messages/1", "", "If-Modified-Since", modified.Format(http.TimeFormat), "If-None-Match", `"x"`); got.status != 200 {
+		t.Errorf("the tag is another one, and the answer %d", got.status)
+	}
+	for _, address := range []string{"/", "/messages/1"} { // pages, which change with what is recorded later
+		if got := b.send("GET", address, "", "Accept", browser).header.Get("Last-Modified"); got != "" {
+			t.Errorf("%s says that it was last modified %s", address, got)
 		}
 	}
 }

@@ -26,9 +26,10 @@ func refuse(status int, sentence string, args ...any) *echo.HTTPError {
 // fail makes an answer of an error, and logs the error unless the record of its transaction has it. It is the only place for both.
 func (a app) fail(err error, c echo.Context) {
 	ctx := c.Request().Context()
-	problem := describe(err)
+	var problem views.Problem
+	problem.Status, problem.Detail = describe(err)
 	if problem.Status >= http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled) {
-		problem = describe(context.Canceled) // the cause is that the client has left
+		problem.Status, problem.Detail = describe(context.Canceled) // the cause is that the client has left
 	}
 	if problem.Status >= http.StatusInternalServerError {
 		problem.ID = c.Response().Header().Get(echo.HeaderXRequestID)
@@ -61,35 +62,32 @@ func sendProblem(c echo.Context, problem views.Problem) error {
 }
 
 // describe says what an error means for the client. It shows nothing of an unknown one.
-func describe(err error) views.Problem {
-	problem := func(status int, sentence string) views.Problem {
-		return views.Problem{Status: status, Detail: sentence}
-	}
+func describe(err error) (status int, sentence string) {
 	var invalid schema.Invalid
 	var refused *echo.HTTPError
 	switch {
 	case errors.As(err, &invalid):
-		return problem(http.StatusUnprocessableEntity, "The message "+invalid.Error()+".")
+		return http.StatusUnprocessableEntity, "The message " + invalid.Error() + "."
 	case errors.Is(err, echo.ErrNotFound):
-		return problem(http.StatusNotFound, "There is nothing at this address.")
+		return http.StatusNotFound, "There is nothing at this address."
 	case errors.Is(err, echo.ErrMethodNotAllowed):
-		return problem(http.StatusMethodNotAllowed, "This address does not support that method.")
+		return http.StatusMethodNotAllowed, "This address does not support that method."
 	case errors.Is(err, echo.ErrStatusRequestEntityTooLarge):
-		return problem(http.StatusRequestEntityTooLarge, "The request is larger than any message may be.")
+		return http.StatusRequestEntityTooLarge, "The request is larger than any message may be."
 	case errors.As(err, &refused):
-		return problem(refused.Code, fmt.Sprint(refused.Message))
+		return refused.Code, fmt.Sprint(refused.Message)
 	case database.IsFull(err):
-		return problem(http.StatusInsufficientStorage, "The disk is full, so nothing was recorded.")
+		return http.StatusInsufficientStorage, "The disk is full, so nothing was recorded."
 	case database.IsReadOnly(err):
-		return problem(http.StatusInternalServerError, "The database is read-only, so nothing can be recorded.")
+		return http.StatusInternalServerError, "The database is read-only, so nothing can be recorded."
 	case errors.Is(err, database.ErrFileReplaced):
-		return problem(http.StatusInternalServerError, "The database's file was moved or replaced, so nothing can be recorded.")
+		return http.StatusInternalServerError, "The database's file was moved or replaced, so nothing can be recorded."
 	case database.IsCorrupt(err):
-		return problem(http.StatusInternalServerError, "The database is damaged. Its operator must repair it.")
+		return http.StatusInternalServerError, "The database is damaged. Its operator must repair it."
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, database.ErrHeldTooLong):
-		return problem(http.StatusServiceUnavailable, "The request took too long. Please try again.")
+		return http.StatusServiceUnavailable, "The request took too long. Please try again."
 	case errors.Is(err, context.Canceled):
-		return problem(statusClientClosed, "The request was cancelled.")
+		return statusClientClosed, "The request was cancelled."
 	}
-	return problem(http.StatusInternalServerError, "Something went wrong here, and nothing was changed.")
+	return http.StatusInternalServerError, "Something went wrong here, and nothing was changed."
 }

@@ -34,7 +34,9 @@ type app struct {
 // and logs requests and the causes of errors to log.
 func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	e := echo.New()
-	a := app{client: client, shutdown: newShutdown(e.Server), log: log, maxMessage: maxMessage, zone: time.Local}
+	shutdown, begin := context.WithCancel(context.Background())
+	e.Server.RegisterOnShutdown(begin)
+	a := app{client: client, shutdown: shutdown, log: log, maxMessage: maxMessage, zone: time.Local}
 	a.hub = live.New(a.newestID, a.following, log)
 	e.HTTPErrorHandler = a.fail
 	limit(e.Server, log)

@@ -77,6 +77,9 @@ func (a app) show(c echo.Context) error {
 		return fmt.Errorf("the message after %d: %w", id, err)
 	}
 	link(c, view.OlderURL(root(c)), view.NewerURL(root(c)))
+	if format != html { // a page also shows its neighbours, which change
+		c.Response().Header().Set(echo.HeaderLastModified, found.RecordedAt.UTC().Format(http.TimeFormat))
+	}
 	return send(c, http.StatusOK, format, view)
 }
 

@@ -101,13 +101,6 @@ const (
 	answerGrace = 2 * time.Second // by reading an answer that becomes ready during the shutdown
 )
 
-// newShutdown returns a context that ends when the server's shutdown begins.
-func newShutdown(server *http.Server) context.Context {
-	ctx, begin := context.WithCancel(context.Background())
-	server.RegisterOnShutdown(begin)
-	return ctx
-}
-
 // limitClient limits how long the request's client can delay a shutdown: net/http waits for every running request, also for one
 // whose client neither sends nor reads. At the deadline, net/http also cancels a request whose body has arrived; a recording has
 // ended by then, since its turn comes within that time or not at all.

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"mime"
 	"net/http"
 	"slices"
@@ -45,16 +46,14 @@ func negotiate(c echo.Context, formats ...format) (format, error) {
 		return formats[0], nil
 	}
 	ranges := parseAccept(accept)
-	best, chosen := mediaRange{}, format{}
-	for _, f := range formats {
-		if r := mostSpecific(ranges, f.mediaType); r.quality > best.quality || r.quality == best.quality && r.position < best.position {
-			best, chosen = r, f
+	for _, r := range ranges {
+		for _, f := range formats {
+			if r.quality > 0 && mostSpecific(ranges, f.mediaType) == r {
+				return f, nil
+			}
 		}
 	}
-	if best.quality == 0 {
-		return format{}, notAcceptable(formats)
-	}
-	return chosen, nil
+	return format{}, notAcceptable(formats)
 }
 
 func notAcceptable(formats []format) error {
@@ -65,15 +64,14 @@ func notAcceptable(formats []format) error {
 	return refuse(http.StatusNotAcceptable, "This comes as %s.", strings.Join(names, ", "))
 }
 
-// mediaRange is an element of an Accept header (RFC 9110, section 12.5.1). Of two with the same quality, clients prefer the
-// first.
+// mediaRange is an element of an Accept header (RFC 9110, section 12.5.1).
 type mediaRange struct {
-	pattern  string // "text/html", "text/*" or "*/*"
-	quality  float64
-	position int
+	pattern string // "text/html", "text/*" or "*/*"
+	quality float64
 }
 
-// parseAccept parses an Accept header. A quality that is not a number counts as 1, as if it were missing.
+// parseAccept parses an Accept header. It returns what the client prefers first: of two with the same quality, the one that it
+// wrote first. A quality that is not a number counts as 1, as if it were missing.
 func parseAccept(header string) (ranges []mediaRange) {
 	for element := range strings.SplitSeq(header, ",") {
 		pattern, params, _ := mime.ParseMediaType(element)
@@ -81,12 +79,13 @@ func parseAccept(header string) (ranges []mediaRange) {
 		if err != nil {
 			quality = 1
 		}
-		ranges = append(ranges, mediaRange{pattern, quality, len(ranges)})
+		ranges = append(ranges, mediaRange{pattern, quality})
 	}
+	slices.SortStableFunc(ranges, func(a, b mediaRange) int { return cmp.Compare(b.quality, a.quality) })
 	return ranges
 }
 
-// mostSpecific returns the most specific of the ranges that include the media type, or one of quality 0.
+// mostSpecific returns the most specific of the ranges that include the media type.
 func mostSpecific(ranges []mediaRange, mediaType string) mediaRange {
 	family, _, _ := strings.Cut(mediaType, "/")
 	for _, pattern := range []string{mediaType, family + "/*", "*/*"} {
