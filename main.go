@@ -4,6 +4,7 @@ package main
 //go:generate go tool -modfile=tools.mod templ generate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,12 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"entgo.io/ent/dialect"
 	"github.com/alecthomas/kong"
@@ -31,8 +36,7 @@ import (
 // grace is how long a shutdown waits for running requests. Package handlers makes clients finish sooner.
 const grace = 9 * time.Second
 
-// gcPercent lets the heap grow further before Go collects garbage. A busy server uses only a few megabytes, and allocates as much
-// every 20 ms: with Go's default, collecting garbage would make a page take a third longer.
+// gcPercent lets the small heap grow further before Go collects garbage: with the default, a page takes a third longer.
 const gcPercent = 250
 
 // commandLine has the flags and commands. Each flag also has an environment variable: DAYBOOK_ and the flag's name.
@@ -222,4 +226,81 @@ func printVersion() error {
 	}
 	_, err := fmt.Printf("daybook %s, commit %s, %s, SQLite %s\n", release, commit, runtime.Version(), database.SQLiteVersion())
 	return err
+}
+
+// maxQueued is how many bytes of log lines may wait to be written.
+const maxQueued = 1 << 20
+
+// logQueue writes log lines in the background, so that requests do not wait while nobody reads the log. If it is full, it drops
+// lines, and logs how many when writing succeeds again.
+type logQueue struct {
+	to      io.Writer
+	direct  *slog.Logger // logs to the same writer, but without the queue
+	writing sync.Mutex   // is held while lines are written
+
+	mu      sync.Mutex
+	lines   []byte
+	dropped int
+}
+
+// Write queues a line, or drops it. It never waits, and never fails.
+func (q *logQueue) Write(line []byte) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.lines) == 0 {
+		go q.flush() // at most one of these writes, and one waits for it
+	} else if len(q.lines)+len(line) > maxQueued {
+		q.dropped++
+		return len(line), nil
+	}
+	q.lines = append(q.lines, line...)
+	return len(line), nil
+}
+
+// flush writes the queued lines.
+func (q *logQueue) flush() {
+	q.writing.Lock()
+	defer q.writing.Unlock()
+	q.mu.Lock()
+	lines, dropped := escape(q.lines), q.dropped
+	q.lines, q.dropped = nil, 0
+	q.mu.Unlock()
+	n, err := q.to.Write(lines)
+	switch {
+	case err != nil:
+		q.mu.Lock()
+		q.dropped += dropped + bytes.Count(lines[n:], []byte("\n"))
+		q.mu.Unlock()
+	case dropped > 0:
+		q.direct.Warn("log lines were dropped because they could not be written", "lines", dropped)
+	}
+}
+
+// Close writes the queued lines, but gives up after a second.
+func (q *logQueue) Close() {
+	written := make(chan struct{})
+	go func() {
+		q.flush()
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-time.After(time.Second):
+	}
+}
+
+// escape replaces characters that could control a terminal, or hide or reorder text, by \u and four hexadecimal digits. In slog's
+// text there are none; in its JSON they are always inside a string, where this means the same character.
+func escape(lines []byte) []byte {
+	escaped := make([]byte, 0, len(lines))
+	for _, r := range string(lines) {
+		if r == '\n' || unicode.IsPrint(r) {
+			escaped = utf8.AppendRune(escaped, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			escaped = fmt.Appendf(escaped, `\u%04x`, unit)
+		}
+	}
+	return escaped
 }

@@ -13,29 +13,25 @@
 //     share one commit, and so one flush of the disk (group commit). A writer that is alone commits at once.
 //   - A reading transaction sees one snapshot and cannot write. It waits for writers only as described under Limits.
 //   - After Exec or Query has returned an error, the transaction goes on only from a savepoint, as on PostgreSQL: everything
-//     else, Commit included, fails with that error until the savepoint around the statement is rolled back to. So an ignored
-//     error never leads to half a commit. Package transaction has Savepoint for that.
+//     else, Commit included, fails with that error until the savepoint is rolled back to (see Savepoint in package transaction).
 //   - No statement can begin or end a transaction, or release a savepoint of another one, whatever its text. With cgo it is
 //     refused; without, it rolls back the transactions that share the commit, and all of them fail.
 //   - When SQLite itself ends a transaction (a full disk, INSERT OR ROLLBACK), or the shared commit fails, all that share it
 //     fail, even those that roll back: they may have read writes that were undone.
-//   - After the file or its write-ahead log was deleted, renamed or replaced, writing fails ([ErrFileReplaced]). New content in
-//     the same file is not noticed: restore a backup only while no process has the file open.
+//   - After the file or its write-ahead log was deleted, renamed or replaced, writing fails ([ErrFileReplaced]).
 //   - A statement outside of a transaction commits by itself, and shares no commit. If it writes, it takes its turn.
 //
 // # Limits
 //
 //   - A wait for a turn, for a connection or for another process fails after 5 seconds ([IsBusy]).
-//   - A writing transaction has the one writer from its first statement to its end. If it blocks others for 10 seconds between
-//     its statements, it is rolled back ([ErrHeldTooLong]). A running statement is never interrupted.
+//   - A writing transaction that blocks others for 10 seconds between its statements is rolled back ([ErrHeldTooLong]). A
+//     running statement is never interrupted.
 //   - A reading transaction that is older than 10 seconds is ended when others wait for a connection, or when it keeps a
-//     write-ahead log of more than 64 MiB from being emptied.
-//   - When the log has 256 MiB, all that read have 0.1 seconds to end before they are ended, and new ones wait for at most 0.2
-//     seconds. So the log holds 256 MiB and what is written within a second. It grows further only during a longer statement,
-//     and while rows outside of a transaction or readers in other processes are open.
+//     write-ahead log of more than 64 MiB from being emptied. When the log has 256 MiB, all that read have 0.1 seconds to end
+//     before they are ended, and new ones wait for about 0.2 seconds. The log grows further only during a longer statement, and
+//     while rows outside of a transaction or readers in other processes are open.
 //
-// [IsBusy], [IsFull], [IsReadOnly], [IsCorrupt], [IsConstraint] and [IsRepeatable] say what an error means. The driver is
-// github.com/mattn/go-sqlite3 or, without cgo, modernc.org/sqlite.
+// The driver is github.com/mattn/go-sqlite3 or, without cgo, modernc.org/sqlite.
 package database
 
 import (
@@ -86,9 +82,7 @@ type sqliteDriver struct {
 }
 
 // Open opens the database that url names: the path of a SQLite file, which is created if it is missing. Its folder must exist and
-// be writable, because SQLite keeps two more files there. An error names the file and says what is wrong with it.
-//
-// Closing the driver, or the ent client that uses it, closes the database.
+// be writable, because SQLite keeps two more files there. Closing the driver, or the ent client that uses it, closes the database.
 func Open(ctx context.Context, url string) (dialect.Driver, error) {
 	switch scheme, _, found := strings.Cut(url, "://"); {
 	case url == "":

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// ErrFileReplaced is the error of a write after the database's file or its write-ahead log was deleted, renamed or replaced while
-// it was open: nobody who opens the path would find what is written. Nothing is written until the database is closed and opened
-// again. A file whose content is overwritten, as cp does, stays the same file, and is not noticed.
+// ErrFileReplaced is the error of a write after the database's file or its write-ahead log was deleted, renamed or replaced.
+// Nothing is written until the database is closed and opened again. New content in the same file, as cp writes it, is not
+// noticed: restore a backup only while no process has the file open.
 var ErrFileReplaced = errors.New("the database's file was deleted, renamed or replaced while it was open")
 
 // file is the database's file and its write-ahead log as they were opened.
@@ -34,8 +34,8 @@ func openFile(path string) (*file, error) {
 	return f, err
 }
 
-// check returns the size of the log in bytes, or an error if the paths no longer name the files that are open. Each commit pays a
-// few microseconds for it: SQLite does not look, and goes on writing into a file that has lost its name.
+// check returns the size of the log in bytes, or an error if the paths no longer name the files that are open: SQLite would go on
+// writing into a file that has lost its name. Each commit pays a few microseconds for it.
 func (f *file) check() (logSize int64, err error) {
 	pathID, _, pathErr := identify(f.path)
 	logID, logSize, logErr := identify(f.log)

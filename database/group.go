@@ -15,9 +15,7 @@ const (
 	// A group of maxGroup members, or of maxGroupAge, commits even if others wait: under steady load somebody always waits.
 	maxGroup    = 256
 	maxGroupAge = 20 * time.Millisecond
-
-	// For soloTime after a shared commit has failed, transactions commit alone, so that only the one that caused the failure
-	// fails again. It is longer than the pause before a retry.
+	// For soloTime after a shared commit has failed, which is longer than the pause before a retry, transactions commit alone.
 	soloTime = 100 * time.Millisecond
 )
 
@@ -109,15 +107,15 @@ func (w *writer) pass() {
 			w.mu.Lock()
 		}
 	}
-	if len(w.queue) == 0 {
-		w.taken = false
-		if w.closed {
-			w.disconnect()
-		}
+	if len(w.queue) > 0 {
+		close(w.queue[0].turn)
+		w.queue = slices.Delete(w.queue, 0, 1)
 		return
 	}
-	close(w.queue[0].turn)
-	w.queue = slices.Delete(w.queue, 0, 1)
+	w.taken = false
+	if w.closed {
+		w.disconnect()
+	}
 }
 
 // take waits for the turn, and takes the connection if the writer does not have it.

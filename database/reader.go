@@ -13,8 +13,7 @@ import (
 const maxWait = 5 * time.Second
 
 // readers is the pool of connections that read. A place is the right to use one of them. database/sql could bound the wait for a
-// connection only by a timer for every request, and to set one wakes up the thread that waits for the network, which takes as
-// long as a short transaction.
+// connection only by a timer for each request, which takes as long as a short transaction: it wakes up the network's thread.
 type readers struct {
 	db      *sql.DB
 	places  chan struct{} // filled with those that are free

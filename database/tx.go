@@ -13,8 +13,8 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 )
 
-// tx is a transaction that begins with its first statement. It does not use sql.Tx, which does not notice that SQLite has ended
-// the transaction, and would let each statement after that commit by itself.
+// tx is a transaction. It is no sql.Tx, which would not notice that SQLite has ended the transaction, and would let each
+// statement after that commit by itself.
 type tx struct {
 	entsql.Conn // ent's Exec and Query, which call ExecContext and QueryContext
 
@@ -66,7 +66,10 @@ func (t *tx) run(ctx context.Context, query string, statement func(context.Conte
 	if t.done != nil {
 		return t.done
 	}
-	t.rows = slices.DeleteFunc(t.rows, closed) // they would hold the last row that was read, and there may be many
+	t.rows = slices.DeleteFunc(t.rows, func(rows *sql.Rows) bool { // closed ones hold their last row, and there may be many
+		_, err := rows.Columns()
+		return err != nil
+	})
 	if err := t.failure(); err != nil && !undoesSavepoint(query) {
 		return fmt.Errorf("the transaction goes on only from a savepoint (use transaction.Savepoint), because a statement failed: %w",
 			err)
@@ -102,11 +105,6 @@ func (t *tx) try(ctx context.Context, statement func(context.Context) error) (er
 		return t.explain(err)
 	}
 	return nil
-}
-
-func closed(rows *sql.Rows) bool {
-	_, err := rows.Columns()
-	return err != nil
 }
 
 // failure returns why the transaction cannot be committed. SQLite may have ended it without an error of a statement.
@@ -173,8 +171,7 @@ func (t *tx) end(commit bool) error {
 	return t.role.end(commit)
 }
 
-// evaluate replaces the arguments that are a driver.Valuer by their values. One that panics while database/sql runs a query would
-// keep the connection in use for ever.
+// evaluate replaces each driver.Valuer by its value. One that panics inside a query would keep the connection in use for ever.
 func evaluate(args []any) ([]any, error) {
 	for i, arg := range args {
 		if _, ok := arg.(driver.Valuer); ok {
@@ -259,8 +256,8 @@ type trace struct {
 
 type traceKey struct{}
 
-// Trace returns a context to begin a transaction with, and a function to call after its end. It returns how many statements ran
-// in the transaction, without its begin and end, and how long the first one waited for the begin. Pass it to transaction.Trace.
+// Trace is for transaction.Trace. It returns a context to begin a transaction with, and a function to call after its end, which
+// returns how many statements ran in it, without its begin and end, and how long the first one waited for the begin.
 func Trace(ctx context.Context) (traced context.Context, result func() (statements int, waited time.Duration)) {
 	t := &trace{}
 	return context.WithValue(ctx, traceKey{}, t), func() (int, time.Duration) { return t.statements, t.waited }

@@ -13,11 +13,8 @@ import (
 	"daybook/views"
 )
 
-// What is read of all messages at a time.
-const (
-	batchSize = 1000     // messages
-	batchText = 64 << 10 // bytes
-)
+// What is read of all messages at a time: messages, and bytes of their text.
+const batchSize, batchText = 1000, 64 << 10
 
 // all sends every message up to the newest of this moment, or those of them that the address asks for. Text and NDJSON begin
 // with the oldest, JSON with the newest, as on a page.

@@ -15,21 +15,16 @@ import (
 	"daybook/views"
 )
 
-// heartbeat is the interval of the comments in a stream of events in which nothing else happens. They show both sides that the
-// other one is still there.
+// heartbeat is the interval of the comments in a stream of events without messages: they show that the other side is there.
 const heartbeat = 15 * time.Second
 
-// A follower holds at most so much in memory.
-const (
-	followSize = 100      // messages
-	followText = 64 << 10 // bytes
-)
+// What a follower holds in memory at most: messages, and bytes of their text.
+const followSize, followText = 100, 64 << 10
 
 // events is the format of a browser's EventSource.
 var events = format{"events", "text/event-stream"}
 
-// follow sends messages as they are recorded, until the client leaves or the server shuts down. The first one is the one after
-// the message that the client names, or the next that is recorded.
+// follow sends messages as they are recorded: those after the one that the client names, or those from now on.
 func (a app) follow(c echo.Context) error {
 	format, err := negotiate(c, text, events, ndjson)
 	if err != nil {
@@ -51,7 +46,11 @@ func (a app) follow(c echo.Context) error {
 	}
 	defer subscriber.Close()
 	s := stream{to: c.Response(), shutdown: a.shutdown, format: format, zone: a.zone}
-	if s.write(s.beat()) != nil {
+	beat := []byte(":\n\n") // a comment
+	if format != events {
+		beat = nil // lines have no comments
+	}
+	if s.write(beat) != nil {
 		return nil // the client has left; the request log has the duration and the bytes
 	}
 	for ctx.Err() == nil && a.shutdown.Err() == nil {
@@ -59,7 +58,7 @@ func (a app) follow(c echo.Context) error {
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("follow: %w", err)
 		}
-		if s.send(messages) != nil || len(messages) == 0 && s.wait(ctx, changed) != nil {
+		if s.send(messages) != nil || len(messages) == 0 && s.wait(ctx, changed, beat) != nil {
 			return nil // the client has left, or is too slow
 		}
 	}
@@ -89,14 +88,6 @@ func lastOf(c echo.Context) (last int, err error) {
 	return last, err
 }
 
-// beat returns a heartbeat. Lines have no comments.
-func (s *stream) beat() []byte {
-	if s.format == events {
-		return []byte(":\n\n")
-	}
-	return nil
-}
-
 func (s *stream) send(messages []*live.Message) error {
 	for _, m := range messages {
 		if err := s.write(m.Encoded(s.format.name, s.encode)); err != nil {
@@ -115,13 +106,12 @@ func (s *stream) encode(m *ent.Message) []byte {
 }
 
 // wait sends what is buffered, and waits until there may be messages or it is time for a heartbeat.
-func (s *stream) wait(ctx context.Context, changed <-chan struct{}) error {
+func (s *stream) wait(ctx context.Context, changed <-chan struct{}, beat []byte) error {
 	s.to.Flush()
-	var beat []byte
 	select {
 	case <-changed:
+		beat = nil
 	case <-time.After(heartbeat):
-		beat = s.beat()
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-s.shutdown.Done():

@@ -26,10 +26,8 @@ type submission struct {
 	key   string // the idempotency key, or empty
 }
 
-// readSubmission reads the message: from the field msg of a form or of a JSON object, from the body itself or, without a body,
-// from the address. The key is in a header, or in a field of the form.
-//
-// It leaves the message in the request's PostForm, from which the form is shown again if the request fails, be it at the commit.
+// readSubmission reads the message from the body or, without a body, from the address. It leaves it in the request's PostForm,
+// from which the form is shown again if the request fails, be it at the commit.
 func readSubmission(r *http.Request) (submission, error) {
 	body, err := io.ReadAll(r.Body)
 	if refused := (*echo.HTTPError)(nil); errors.As(err, &refused) {
@@ -79,7 +77,7 @@ func (s submission) withKeyOf(r *http.Request) (submission, error) {
 	return s, nil
 }
 
-// fromFields reads an urlencoded form or query, and reports whether it has a field msg. Without one, it is not a form of ours.
+// fromFields reads an urlencoded form or query. Without a field msg, it is not a form of ours.
 func fromFields(encoded string) (s submission, found bool, err error) {
 	value, found, err := field(encoded, "msg")
 	if !found || err != nil {
@@ -89,8 +87,7 @@ func fromFields(encoded string) (s submission, found bool, err error) {
 	return submission{lineBreaks(value), key}, true, err
 }
 
-// field returns a field of an urlencoded form or query. It is not url.ParseQuery because that drops a field with a semicolon,
-// which people write.
+// field returns a field of a form or query. url.ParseQuery would drop a field with a semicolon, which people write.
 func field(encoded, name string) (value string, found bool, err error) {
 	for pair := range strings.SplitSeq(encoded, "&") {
 		encodedValue, has := strings.CutPrefix(pair, name+"=")
@@ -156,9 +153,8 @@ func lineBreaks(value string) string { return strings.ReplaceAll(value, "\r\n", 
 
 // withoutFinalNewline drops the newline, LF or CRLF, that an editor or echo leaves at the end of a body.
 func withoutFinalNewline(body string) string {
-	line, found := strings.CutSuffix(body, "\n")
-	if !found {
-		return body
+	if line, found := strings.CutSuffix(body, "\r\n"); found {
+		return line
 	}
-	return strings.TrimSuffix(line, "\r")
+	return strings.TrimSuffix(body, "\n")
 }

@@ -56,15 +56,11 @@ func (a app) show(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	missing := refuse(http.StatusNotFound, "There is no message %s.", c.Param("id"))
-	id, err := strconv.Atoi(c.Param("id"))
-	if err != nil {
-		return missing
-	}
 	ctx, messages := c.Request().Context(), transaction.Client[*ent.Client](c).Message
+	id, _ := strconv.Atoi(c.Param("id")) // 0 if it is not a number, and no message has that
 	found, err := messages.Get(ctx, id)
 	if ent.IsNotFound(err) {
-		return missing
+		return refuse(http.StatusNotFound, "There is no message %s.", c.Param("id"))
 	}
 	if err != nil {
 		return fmt.Errorf("show message %d: %w", id, err)
@@ -168,7 +164,8 @@ func (s submission) once(ctx context.Context, client *ent.Client) (*ent.Message,
 		return create.SetIdempotencyKey(s.key).Save(ctx)
 	}
 	if err == nil && first.Value != s.value {
-		return nil, refuse(http.StatusUnprocessableEntity, "Another message was recorded with the same key. To record this one, too, use a new key.")
+		return nil, refuse(http.StatusUnprocessableEntity,
+			"Another message was recorded with the same key. To record this one, too, use a new key.")
 	}
 	return first, err
 }

@@ -32,13 +32,8 @@ func (a app) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 		answer.Header().Set(echo.HeaderXRequestID, id)
 		defer func() { // also if the answer is aborted
 			a.log.LogAttrs(request.Context(), slog.LevelInfo, "request",
-				slog.String("method", request.Method),
-				slog.String("uri", request.RequestURI),
-				slog.Int("status", answer.Status),
-				slog.Int64("bytes", answer.Size),
-				slog.Duration("took", time.Since(begun)),
-				slog.String("id", id),
-			)
+				slog.String("method", request.Method), slog.String("uri", request.RequestURI), slog.Int("status", answer.Status),
+				slog.Int64("bytes", answer.Size), slog.Duration("took", time.Since(begun)), slog.String("id", id))
 		}()
 		if err := next(c); err != nil {
 			c.Error(err) // here rather than in Echo, so that the log has the status
@@ -71,8 +66,8 @@ func headers(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// refuseCrossOrigin refuses the requests of another site's page, except for following a link: such a page must not record for
-// its visitors, nor learn from the duration of a search what the messages contain.
+// refuseCrossOrigin refuses the requests of another site's page, except for links: such a page must not record for its visitors,
+// nor learn from the duration of a search what the messages contain.
 func refuseCrossOrigin() echo.MiddlewareFunc {
 	protection := http.NewCrossOriginProtection()
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -89,8 +84,7 @@ func refuseCrossOrigin() echo.MiddlewareFunc {
 	}
 }
 
-// limitBody limits the body of a request. JSON may spell a byte of a message with six (\u0061); the rest is for what surrounds
-// the message.
+// limitBody limits the body of a request. JSON may spell a byte of a message with six (\u0061); the rest is what surrounds it.
 func limitBody(maxMessage int) echo.MiddlewareFunc {
 	return middleware.BodyLimit(strconv.Itoa(6*maxMessage+16<<10) + "B")
 }
@@ -102,8 +96,7 @@ const (
 )
 
 // limitClient limits how long the request's client can delay a shutdown: net/http waits for every running request, also for one
-// whose client neither sends nor reads. At the deadline, net/http also cancels a request whose body has arrived; a recording has
-// ended by then, since its turn comes within that time or not at all.
+// whose client neither sends nor reads. At the deadline it also cancels requests that have arrived; recordings have ended by then.
 func (a app) limitClient(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		// The errors of setting a deadline are ignored: they mean that the client has left.

@@ -22,18 +22,14 @@ import (
 	"daybook/views"
 )
 
-// What a page shows. It is rendered whole, in memory, so its text is limited.
 const (
-	pageSize    = 50 // messages, unless the address has a limit
+	pageSize    = 50 // messages on a page, unless the address has a limit
 	maxPageSize = 1000
-	maxPageText = 1 << 20 // bytes
+	maxPageText = 1 << 20 // bytes on a page, which is rendered whole in memory
+	maxSearch   = 2000    // bytes of a search
 )
 
-// maxSearch is the size in bytes of the longest search.
-const maxSearch = 2000
-
-// page is a keyset page: its address names the message beside it instead of a position, and so goes on to show the same messages
-// while others are recorded.
+// page is a keyset page: its address names the message beside it, and so shows the same messages while others are recorded.
 type page struct {
 	span
 	forward bool // the page begins at the span's first message, rather than at its last
@@ -42,11 +38,12 @@ type page struct {
 	query   url.Values
 }
 
-// pageOf reads which page the address asks for. It refuses what it cannot read: without it, the answer would be to another question.
+// pageOf reads which page the address asks for. It refuses what it cannot read, since that may be the question.
 func pageOf(c echo.Context) (page, error) {
 	query, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
-		return page{}, refuse(http.StatusBadRequest, "The address is not percent-encoded. With curl, use -G and --data-urlencode.").SetInternal(err)
+		return page{}, refuse(http.StatusBadRequest,
+			"The address is not percent-encoded. With curl, use -G and --data-urlencode.").SetInternal(err)
 	}
 	q := query.Get("q")
 	p := page{forward: query.Has("after"), size: pageSize, words: views.NewWords(q), query: query}
@@ -150,10 +147,11 @@ func (s span) contains(words []string) (conditions []predicate.Message) {
 	return conditions
 }
 
-// take returns the first messages that meet the conditions: at most so many, and with so many bytes of text, unless the first one
-// alone has more. It reports whether there are more messages. It reads one by one, since the text decides where to stop, and does
-// not read the folded value, which is as long as the value.
-func take(ctx context.Context, client *ent.Client, order message.OrderOption, most, text int, conditions ...predicate.Message) (messages []*ent.Message, more bool, err error) {
+// take returns the first messages that meet the conditions, and reports whether there are more: at most so many, and with so many
+// bytes of text, unless the first one alone has more. It does not read the folded value, which is as long as the value.
+func take(
+	ctx context.Context, client *ent.Client, order message.OrderOption, most, text int, conditions ...predicate.Message,
+) (messages []*ent.Message, more bool, err error) {
 	query := sql.Dialect(dialect.SQLite).
 		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).
 		From(sql.Table(message.Table))

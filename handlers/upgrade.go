@@ -11,15 +11,11 @@ import (
 	"daybook/ent/schema"
 )
 
-// What one transaction folds.
-const (
-	foldSize = 2000    // messages
-	foldText = 1 << 20 // bytes
-)
+// What one transaction folds: messages, and bytes of their text.
+const foldSize, foldText = 2000, 1 << 20
 
-// Upgrade folds the messages that an older version recorded, so that they can be searched; a million takes about ten seconds. It
-// must be called after database.Migrate, and before messages are recorded or searched. After an interruption, the next call
-// continues.
+// Upgrade folds the messages that an older version recorded, so that they can be searched; a million takes about ten seconds. Call
+// it after database.Migrate, before messages are recorded. After an interruption, the next call continues.
 func Upgrade(ctx context.Context, client *ent.Client, log *slog.Logger) error {
 	if _, err := client.ExecContext(ctx, "DROP TABLE IF EXISTS slices"); err != nil { // the search index of version 2
 		return fmt.Errorf("drop the old index: %w", err)

@@ -14,12 +14,11 @@ import (
 // see, for example. A request that succeeds without a transaction counts as committed. A function does not run if it was
 // registered inside a [Savepoint] that is undone, or in an attempt that is repeated.
 //
-// The functions run in the order of their registration, on the request's goroutine, after the response was sent. But if the
-// handler wrote none, net/http sends the empty 200 after them. An error or a panic is logged, and the next function runs. The
-// context is that of the request as the middleware got it, but is not cancelled. A function may begin its own transaction.
+// The functions run in the order of their registration, on the request's goroutine, after the response was sent (but before the
+// empty 200 of net/http, if the handler wrote nothing). An error or a panic is logged, and the next function runs. The context is
+// the request's, but is not cancelled. A function may begin its own transaction.
 //
-// An OnCommit hook of ent's must not fail after it has called the next committer: the transaction is committed then, but the
-// middleware sees a failed COMMIT. Use AfterCommit for work that may fail.
+// An OnCommit hook of ent's must not fail after it has called the next committer: to the middleware, that is a failed COMMIT.
 func AfterCommit(c echo.Context, fn func(context.Context) error) {
 	a := current(c)
 	a.afterCommit = append(a.afterCommit, fn)

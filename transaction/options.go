@@ -61,9 +61,7 @@ func Context[C any](put func(context.Context, C) context.Context) Option {
 
 // MaxHeld sets how many bytes of a response are kept in memory until COMMIT, and of a body for another attempt: 1 MiB unless
 // set. A writing request with a larger response fails as a whole, with [ErrResponseTooLarge].
-func MaxHeld(bytes int) Option {
-	return func(config *config) { config.maxHeld = bytes }
-}
+func MaxHeld(bytes int) Option { return func(config *config) { config.maxHeld = bytes } }
 
 // Trace adds to the [Report] what only the database can measure: pass database.Trace. The function returns the context to
 // begin a transaction with, and a function that returns how many statements ran and how long they waited for the transaction
@@ -78,9 +76,6 @@ func Observe(observer func(context.Context, Report)) Option {
 }
 
 // Log sets where each [Report] is logged, with the response's X-Request-ID as id: slog's default unless set. The level is error
-// if the error handler answers with a status of 500 or more (see [Logs]). It is debug for everything else: also for a client
-// that hung up, for a response that the handler has written, and for a panic, which Echo's Recover logs. Errors that cannot be
-// returned are logged, too: of hooks, of a rollback during a panic, of removing uploaded files.
-func Log(log *slog.Logger) Option {
-	return func(config *config) { config.log = log }
-}
+// if the error handler answers with a status of 500 or more (see [Logs]), and else debug: also for a client that hung up, and for
+// a panic, which Echo's Recover logs. Errors that cannot be returned are logged, too: those of hooks, for example.
+func Log(log *slog.Logger) Option { return func(config *config) { config.log = log } }

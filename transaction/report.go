@@ -35,14 +35,9 @@ type Report struct {
 // LogValue returns the report's fields as a group.
 func (r Report) LogValue() slog.Value {
 	attrs := []slog.Attr{
-		slog.String("route", r.Route),
-		slog.String("mode", r.Mode),
-		slog.Int("attempts", r.Attempts),
-		slog.Int("statements", r.Statements),
-		slog.Duration("waited", r.Waited),
-		slog.Duration("held", r.Held),
-		slog.Duration("ending", r.Ending),
-		slog.String("outcome", string(r.Outcome)),
+		slog.String("route", r.Route), slog.String("mode", r.Mode), slog.Int("attempts", r.Attempts),
+		slog.Int("statements", r.Statements), slog.Duration("waited", r.Waited), slog.Duration("held", r.Held),
+		slog.Duration("ending", r.Ending), slog.String("outcome", string(r.Outcome)),
 	}
 	if r.Reason != nil {
 		attrs = append(attrs, slog.Any("reason", r.Reason))
@@ -82,6 +77,4 @@ func (a *attempt) log(failure bool, message string, attrs ...slog.Attr) {
 
 // Logs is for an error handler that logs errors itself. It reports whether this package logs the error that is being answered,
 // provided that the answer's status is 500 or more.
-func Logs(c echo.Context) bool {
-	return c.Get(logsKey) == true
-}
+func Logs(c echo.Context) bool { return c.Get(logsKey) == true }

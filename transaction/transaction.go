@@ -39,8 +39,7 @@
 // A reading request (GET, HEAD, OPTIONS) sees one snapshot. The snapshot ends before the response is sent, so that a slow client
 // occupies no connection to the database. But a response larger than [MaxHeld] streams while the handler runs.
 //
-// The database decides how durable a commit is, how long a transaction waits to begin, and which errors are worth another
-// attempt: see this module's package database, or use ent's own driver.
+// The database decides how durable a commit is: see this module's package database, or use ent's own driver.
 package transaction
 
 import (
@@ -131,9 +130,7 @@ func Client[C any](c echo.Context) C {
 
 // Doom makes the middleware roll back the request's transaction, whatever else happens. The response is sent as it is
 // written: for a dry run, for example.
-func Doom(c echo.Context) {
-	current(c).doomed = errDoomed
-}
+func Doom(c echo.Context) { current(c).doomed = errDoomed }
 
 // Read marks a route that only reads, although its method is one for writing: a search by POST, for example.
 func Read(next echo.HandlerFunc) echo.HandlerFunc {

@@ -52,6 +52,4 @@ func (v Messages) Atom(root, host string) *atom.Feed {
 }
 
 // urn returns an ID that is always the same for the same name (RFC 9562, section 5.5).
-func urn(name string) string {
-	return uuid.NewSHA1(uuid.Nil, []byte("daybook "+name)).URN()
-}
+func urn(name string) string { return uuid.NewSHA1(uuid.Nil, []byte("daybook "+name)).URN() }

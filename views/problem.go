@@ -13,9 +13,7 @@ type Problem struct {
 }
 
 // AppendText appends the sentence.
-func (v Problem) AppendText(dst []byte) []byte {
-	return append(appendEscaped(dst, v.sentence()), '\n')
-}
+func (v Problem) AppendText(dst []byte) []byte { return append(appendEscaped(dst, v.sentence()), '\n') }
 
 // AppendJSON appends problem details (RFC 9457).
 func (v Problem) AppendJSON(dst []byte) []byte {

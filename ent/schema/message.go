@@ -31,17 +31,12 @@ const (
 func (e Invalid) Error() string { return string(e) }
 
 // Message is one message. It is never edited.
-type Message struct {
-	ent.Schema
-}
+type Message struct{ ent.Schema }
 
 // Fields of the Message.
 func (Message) Fields() []ent.Field {
 	return []ent.Field{
-		field.Text("value").
-			MaxLen(MaxValue).
-			Validate(validate).
-			Immutable(),
+		field.Text("value").MaxLen(MaxValue).Validate(validate).Immutable(),
 		field.Time("recorded_at").Default(now).Immutable(),
 		field.String("idempotency_key").Optional().Immutable(),
 		// The value as a search compares it. It may be NULL: messages from before version 3 have none until they are folded, and
@@ -51,17 +46,11 @@ func (Message) Fields() []ent.Field {
 }
 
 // Hooks of the Message.
-func (Message) Hooks() []ent.Hook {
-	return []ent.Hook{foldValue}
-}
+func (Message) Hooks() []ent.Hook { return []ent.Hook{foldValue} }
 
 // Indexes of the Message. The index leaves out messages without a key, which most are.
 func (Message) Indexes() []ent.Index {
-	return []ent.Index{
-		index.Fields("idempotency_key").
-			Unique().
-			Annotations(entsql.IndexWhere("idempotency_key IS NOT NULL")),
-	}
+	return []ent.Index{index.Fields("idempotency_key").Unique().Annotations(entsql.IndexWhere("idempotency_key IS NOT NULL"))}
 }
 
 // validate refuses values that some database or reader cannot take: PostgreSQL has no NUL in text.
@@ -78,6 +67,4 @@ func validate(value string) error {
 }
 
 // now returns the time in microseconds, which every database can store, so that a message reads back as it was recorded.
-func now() time.Time {
-	return time.Now().UTC().Truncate(time.Microsecond)
-}
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
