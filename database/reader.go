@@ -18,7 +18,7 @@ type readers struct {
 	db      *sql.DB
 	places  chan struct{} // filled with those that are free
 	waiting atomic.Int32  // transactions and queries that wait for a place
-	gate    sync.RWMutex  // locked while the log is emptied whoever reads
+	gate    sync.RWMutex  // locked while new readers must wait
 }
 
 func (r *readers) take(ctx context.Context) (*sql.Conn, error) {

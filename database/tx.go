@@ -166,7 +166,7 @@ func (t *tx) end(commit bool) error {
 	}
 	t.watch.remove(t)
 	for _, rows := range t.rows {
-		_ = rows.Close() // an error of these has been returned to whoever read them
+		_ = rows.Close() // the reader of the rows has had its error
 	}
 	return t.role.end(commit)
 }

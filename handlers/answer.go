@@ -132,8 +132,8 @@ func command(c echo.Context) string {
 	return fmt.Sprintf("curl -d 'hello world' %s%s/record", scheme, c.Request().Host)
 }
 
-// alive answers that the process runs. It does not ask the database.
-func alive(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
+// healthz answers that the process runs. It does not ask the database.
+func healthz(c echo.Context) error { return c.String(http.StatusOK, "ok\n") }
 
 // robots keeps crawlers from the address that records.
 func robots(c echo.Context) error {

@@ -64,7 +64,7 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	e.Match(read, "/messages/:id", a.show)
 	e.Match(read, "/record", a.recordByAddress, transaction.Write)
 	e.POST("/record", a.record)
-	e.Match(read, "/healthz", alive)
+	e.Match(read, "/healthz", healthz)
 	e.Match(read, "/robots.txt", robots)
 	e.Match(read, "/static/:name", staticFile)
 	return e
