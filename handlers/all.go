@@ -26,7 +26,7 @@ func (a app) all(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	page, err := pageOf(c)
+	page, err := a.pageOf(c)
 	if err != nil {
 		return err
 	}
@@ -36,12 +36,16 @@ func (a app) all(c echo.Context) error {
 	}
 	ctx := c.Request().Context()
 	newest, err := a.newestID(ctx)
-	if err != nil {
-		return fmt.Errorf("send all messages: %w", err)
+	var day span
+	if err == nil {
+		day, err = page.ofDay(ctx, a.client, &views.Messages{})
 	}
-	out := &stream{to: c.Response(), shutdown: a.shutdown, format: format}
-	if err := out.sendAll(ctx, a.client, span{page.first, min(page.last, newest)}, page.words); err != nil {
-		return fmt.Errorf("send all messages: %w", err) // the answer stays without its end
+	if err == nil {
+		out := &stream{to: c.Response(), shutdown: a.shutdown, format: format}
+		err = out.sendAll(ctx, a.client, page.and(day).and(span{0, newest}), page.words)
+	}
+	if err != nil {
+		return fmt.Errorf("send all messages: %w", err) // the answer stays without its end, if it has begun
 	}
 	return nil
 }

@@ -34,11 +34,11 @@ func (a app) feed(c echo.Context) error { return a.page(c, atom) }
 
 // page shows the page of messages that the address names.
 func (a app) page(c echo.Context, format format) error {
-	page, err := pageOf(c)
+	page, err := a.pageOf(c)
 	if err != nil {
 		return err
 	}
-	view, err := page.read(c.Request().Context(), transaction.Client[*ent.Client](c))
+	view, err := page.read(c.Request().Context(), transaction.Client[*ent.Client](c), format)
 	if err != nil {
 		return fmt.Errorf("list messages: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"entgo.io/ent/dialect"
@@ -32,14 +33,15 @@ const (
 // page is a keyset page: its address names the message beside it, and so shows the same messages while others are recorded.
 type page struct {
 	span
-	forward bool // the page begins at the span's first message, rather than at its last
-	size    int  // messages
+	day     time.Time // whose messages the page shows; zero for those of all days
+	forward bool      // the page begins at the span's first message, rather than at its last
+	size    int       // messages
 	words   views.Words
 	query   url.Values
 }
 
 // pageOf reads which page the address asks for. It refuses what it cannot read, since that may be the question.
-func pageOf(c echo.Context) (page, error) {
+func (a app) pageOf(c echo.Context) (page, error) {
 	query, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
 		return page{}, refuse(http.StatusBadRequest,
@@ -54,9 +56,15 @@ func pageOf(c echo.Context) (page, error) {
 		number(query, "limit", 1, maxPageSize, &p.size),
 	)
 	p.span = span{after + 1, before - 1}
+	on, dayErr := query.Get("on"), error(nil)
+	if on != "" { // a form without a day sends it empty
+		p.day, dayErr = time.ParseInLocation(time.DateOnly, on, a.zone)
+	}
 	switch {
 	case err != nil:
 		return page{}, err
+	case dayErr != nil:
+		return page{}, refuse(http.StatusBadRequest, "on must be a day, such as 2026-11-20.")
 	case p.forward && query.Has("before"):
 		return page{}, refuse(http.StatusBadRequest, "A page is before a message or after one, not both.")
 	case len(q) > maxSearch:
@@ -80,46 +88,96 @@ func number(query url.Values, name string, least, most int, to *int) error {
 	return nil
 }
 
-// read reads the page.
-func (p page) read(ctx context.Context, client *ent.Client) (view views.Messages, err error) {
-	order, behind := newestFirst, span{p.last + 1, everything.last}
-	if p.forward {
-		order, behind = oldestFirst, span{everything.first, p.first - 1}
-	}
-	messages, more, err := take(ctx, client, order, p.size, maxPageText, p.contains(p.words)...)
+// read reads the page. The page as HTML differs from the others in one address: where the next newer page would hold the newest
+// message, it is that of the first page, which has the form and is live.
+func (p page) read(ctx context.Context, client *ent.Client, format format) (view views.Messages, err error) {
+	view = views.Messages{Newest: p.span == everything && p.day.IsZero() && len(p.words) == 0, Day: p.day, Words: p.words, Query: p.query}
+	all, err := p.ofDay(ctx, client, &view)
 	if err != nil {
-		return views.Messages{}, err
+		return view, err
 	}
-	others := false
-	if p.span != everything {
-		if others, err = client.Message.Query().Where(behind.contains(p.words)...).Exist(ctx); err != nil {
-			return views.Messages{}, err
-		}
-	}
-	older, newer := more, others
+	shown, order := p.and(all), newestFirst
 	if p.forward {
-		slices.Reverse(messages)
-		older, newer = others, more
+		order = oldestFirst
 	}
-	view = views.Messages{Messages: messages, Newest: p.span == everything && len(p.words) == 0, Words: p.words, Query: p.query}
-	if n := len(messages); n > 0 {
-		p.span = span{messages[n-1].ID, messages[0].ID}
+	var older bool
+	if view.Messages, older, err = take(ctx, client, order, p.size, maxPageText, shown.contains(p.words)...); err != nil {
+		return view, err
+	}
+	atEnd := shown.last == all.last
+	if p.forward {
+		slices.Reverse(view.Messages)
+	}
+	if n := len(view.Messages); n > 0 {
+		shown = span{view.Messages[n-1].ID, view.Messages[0].ID}
+	}
+	newer := 0
+	if p.forward || !atEnd {
+		newer, err = p.count(ctx, client, span{shown.last + 1, all.last})
+	}
+	if p.forward && err == nil {
+		var n int
+		n, err = p.count(ctx, client, span{all.first, shown.first - 1})
+		older = n > 0
 	}
 	if older {
-		view.Older = p.beside("before", p.first)
+		view.Older = p.address("before", strconv.Itoa(shown.first))
 	}
-	if newer {
-		view.Newer = p.beside("after", p.last)
+	switch {
+	case newer > p.size || newer > 0 && format != html:
+		view.Newer = p.address("after", strconv.Itoa(shown.last))
+	case newer > 0:
+		view.Newer = p.address("", "")
 	}
-	return view, nil
+	return view, err
 }
 
-// beside returns the address of the page before or after a message.
-func (p page) beside(side string, id int) string {
+// count returns how many messages of the span contain the words, but no more than one more than a page holds.
+func (p page) count(ctx context.Context, client *ent.Client, s span) (int, error) {
+	ids, err := client.Message.Query().Where(s.contains(p.words)...).Limit(p.size + 1).IDs(ctx)
+	return len(ids), err
+}
+
+// ofDay returns the messages of the day, and the addresses of the days before and after it that have messages. It relies on the
+// order of the IDs being that of the times.
+func (p page) ofDay(ctx context.Context, client *ent.Client, view *views.Messages) (span, error) {
+	all := everything
+	if p.day.IsZero() {
+		return all, nil
+	}
+	before, err := client.Message.Query().Where(message.RecordedAtLT(p.day)).
+		Order(message.ByRecordedAt(sql.OrderDesc()), newestFirst).First(ctx)
+	if ent.MaskNotFound(err) != nil {
+		return all, err
+	}
+	after, err := client.Message.Query().Where(message.RecordedAtGTE(p.day.AddDate(0, 0, 1))).
+		Order(message.ByRecordedAt(), oldestFirst).First(ctx)
+	if ent.MaskNotFound(err) != nil {
+		return all, err
+	}
+	if before != nil {
+		all.first = before.ID + 1
+		view.Older = p.address("on", before.RecordedAt.In(p.day.Location()).Format(time.DateOnly))
+	}
+	if after != nil {
+		all.last = after.ID - 1
+		view.Newer = p.address("on", after.RecordedAt.In(p.day.Location()).Format(time.DateOnly))
+	}
+	return all, nil
+}
+
+// address returns the address of another page: one that begins beside a message, that of another day, or the first one.
+func (p page) address(name, value string) string {
 	query := maps.Clone(p.query)
 	query.Del("before")
 	query.Del("after")
-	return views.Address(query, side, strconv.Itoa(id))
+	if name != "" {
+		query.Set(name, value)
+	}
+	if len(query) == 0 {
+		return "./"
+	}
+	return "?" + query.Encode()
 }
 
 // span is the messages with IDs from first to last.
@@ -132,6 +190,9 @@ var (
 	oldestFirst = message.ByID()
 	newestFirst = message.ByID(sql.OrderDesc())
 )
+
+// and returns the messages that are in both spans.
+func (s span) and(other span) span { return span{max(s.first, other.first), min(s.last, other.last)} }
 
 // contains returns the conditions that a message is in the span and contains the folded words.
 func (s span) contains(words []string) (conditions []predicate.Message) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"daybook/ent"
 )
@@ -141,7 +142,7 @@ func TestPagesAndTheirNeighbours(t *testing.T) {
 		t.Errorf("as text, the oldest first: %q", text)
 	}
 	html := b.send("GET", "/?before=8&limit=3", "", "Accept", browser).body
-	for _, want := range []string{`rel="prev" href="?after=7&amp;limit=3"`, `rel="next" href="?before=5&amp;limit=3"`, `href="?before=8&amp;format=text&amp;limit=3"`} {
+	for _, want := range []string{`rel="prev" href="?limit=3"`, `rel="next" href="?before=5&amp;limit=3"`, `href="?before=8&amp;format=text&amp;limit=3"`} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page has no %s", want)
 		}
@@ -203,6 +204,89 @@ func TestPageEndsAtAMebibyte(t *testing.T) {
 	for _, path := range []string{"/?limit=1000&format=text", "/?limit=1000&format=html", "/?limit=1000&format=ndjson", "/feed?limit=1000"} {
 		if got := b.send("GET", path, ""); got.status != 200 || len(got.body) > 2<<20 {
 			t.Errorf("%s: answered %d with %d bytes", path, got.status, len(got.body))
+		}
+	}
+}
+
+// TestNewerLeadsHome walks up: where a page would hold the newest message, the link of the page before it leads to the first page,
+// which has the form and is live. Programs get the address of the page.
+func TestNewerLeadsHome(t *testing.T) {
+	b := open(t)
+	b.fill(10)
+	for address, want := range map[string]string{
+		"?before=4":                 "./",
+		"?before=4&limit=3":         "?after=3&amp;limit=3",
+		"?before=7&limit=3":         "?after=6&amp;limit=3",
+		"?before=8&limit=3":         "?limit=3",
+		"?after=4&limit=3":          "?limit=3",
+		"?after=3&limit=3":          "?after=6&amp;limit=3",
+		"?before=4&limit=9&q=mess":  "?limit=9&amp;q=mess",
+		"?before=10&limit=1&q=mess": "?limit=1&amp;q=mess",
+	} {
+		if html := b.send("GET", "/"+address, "", "Accept", browser).body; !strings.Contains(html, `rel="prev" href="`+want+`"`) {
+			t.Errorf("%s does not lead to %s", address, want)
+		}
+		if page := b.page(address); !strings.Contains(page.Newer, "after=") {
+			t.Errorf("%s leads a program to %q", address, page.Newer)
+		}
+	}
+	for _, address := range []string{"", "?after=7", "?after=9&limit=1", "?limit=3&q=mess"} {
+		if html := b.send("GET", "/"+address, "", "Accept", browser).body; strings.Contains(html, `rel="prev"`) {
+			t.Errorf("%s leads to what is newer", address)
+		}
+	}
+}
+
+// TestDays has messages at both ends of days, and a day on which a clock goes forward.
+func TestDays(t *testing.T) {
+	b := open(t)
+	at := func(text string) time.Time {
+		at, err := time.ParseInLocation("2006-01-02 15:04:05.000000", text, time.Local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+	for _, text := range []string{
+		"2026-03-27 12:00:00.000000",                                                             // 1
+		"2026-03-29 00:00:00.000000", "2026-03-29 12:00:00.000000", "2026-03-29 23:59:59.999999", // 2 to 4
+		"2026-03-30 00:00:00.000000", "2026-04-02 00:00:00.100000", // 5, 6
+	} {
+		b.client.Message.Create().SetValue("message of " + text).SetRecordedAt(at(text)).ExecX(t.Context())
+	}
+	for _, test := range []struct{ address, ids, older, newer string }{
+		{"?on=2026-03-29", "4 3 2", "?on=2026-03-27", "?on=2026-03-30"},
+		{"?on=2026-03-27", "1", "", "?on=2026-03-29"},
+		{"?on=2026-03-30", "5", "?on=2026-03-29", "?on=2026-04-02"},
+		{"?on=2026-04-02", "6", "?on=2026-03-30", ""},
+		{"?on=2026-03-28", "", "?on=2026-03-27", "?on=2026-03-29"},
+		{"?on=2020-01-01", "", "", "?on=2026-03-27"},
+		{"?on=2030-01-01", "", "?on=2026-04-02", ""},
+		{"?on=2026-03-29&limit=2", "4 3", "?before=3&limit=2&on=2026-03-29", "?limit=2&on=2026-03-30"},
+		{"?on=2026-03-29&limit=2&before=3", "2", "?limit=2&on=2026-03-27", "?after=2&limit=2&on=2026-03-29"},
+		{"?on=2026-03-29&limit=2&after=1", "3 2", "?limit=2&on=2026-03-27", "?after=3&limit=2&on=2026-03-29"},
+		{"?on=2026-03-29&after=100", "", "?before=101&on=2026-03-29", "?on=2026-03-30"},
+		{"?on=2026-03-29&q=23", "4", "?on=2026-03-27&q=23", "?on=2026-03-30&q=23"},
+		{"?on=", "6 5 4 3 2 1", "", ""},
+	} {
+		page := b.page(test.address)
+		if page.ids() != test.ids || page.Older != test.older || page.Newer != test.newer {
+			t.Errorf("%s shows %q, older %q, newer %q\nwant %q, older %q, newer %q",
+				test.address, page.ids(), page.Older, page.Newer, test.ids, test.older, test.newer)
+		}
+	}
+	for address, want := range map[string]int{"/?on=2026-03-29": 3, "/?all&on=2026-03-29": 3, "/?all&on=2026-03-29&after=3": 1, "/?all&on=2026-03-28": 0} {
+		if got := b.send("GET", address, ""); got.status != 200 || strings.Count(got.body, "\n") != want {
+			t.Errorf("%s: %d\n%s", address, got.status, got.body)
+		}
+	}
+	html := b.send("GET", "/?on=2026-03-29", "", "Accept", browser).body
+	if !strings.Contains(html, "Messages of 29 March 2026") || strings.Contains(html, "<textarea") {
+		t.Errorf("the page of a day: %s", html)
+	}
+	for _, on := range []string{"2026-3-29", "2026-02-30", "today", "2026-03-29T00:00"} {
+		if got := b.send("GET", "/?on="+on, ""); got.status != 400 || got.body != "on must be a day, such as 2026-11-20.\n" {
+			t.Errorf("%s: %d %s", on, got.status, got.body)
 		}
 	}
 }

@@ -84,6 +84,7 @@ type Messages struct {
 	Newest   bool           // the page starts with the newest message, and has the form
 	Older    string         // the address of the next older page, or ""
 	Newer    string         // the address of the next newer page, or ""
+	Day      time.Time      // the day whose messages are shown; zero for those of all days
 	Words    Words          // the words of a search, which are marked
 	Query    url.Values     // the parameters of the page's own address
 	Zone     *time.Location // of the days and times
@@ -96,6 +97,8 @@ func (v Messages) heading() string {
 	switch {
 	case len(v.Words) > 0:
 		return "Messages with “" + v.Query.Get("q") + "”"
+	case !v.Day.IsZero():
+		return "Messages of " + v.Day.Format("2 January 2006")
 	case v.Newest:
 		return "Newest messages"
 	}

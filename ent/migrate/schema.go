@@ -31,6 +31,11 @@ var (
 					Where: "idempotency_key IS NOT NULL",
 				},
 			},
+			{
+				Name:    "message_recorded_at",
+				Unique:  false,
+				Columns: []*schema.Column{MessagesColumns[2]},
+			},
 		},
 	}
 	// Tables holds all the tables in the schema.

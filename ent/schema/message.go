@@ -48,15 +48,18 @@ func (Message) Fields() []ent.Field {
 // Hooks of the Message.
 func (Message) Hooks() []ent.Hook { return []ent.Hook{foldValue} }
 
-// Indexes of the Message. The index leaves out messages without a key, which most are.
+// Indexes of the Message. That of keys leaves out messages without one, which most are.
 func (Message) Indexes() []ent.Index {
-	return []ent.Index{index.Fields("idempotency_key").Unique().Annotations(entsql.IndexWhere("idempotency_key IS NOT NULL"))}
+	return []ent.Index{
+		index.Fields("idempotency_key").Unique().Annotations(entsql.IndexWhere("idempotency_key IS NOT NULL")),
+		index.Fields("recorded_at"),
+	}
 }
 
 // validate refuses values that some database or reader cannot take: PostgreSQL has no NUL in text.
 func validate(value string) error {
 	switch {
-	case value == "":
+	case strings.TrimSpace(value) == "":
 		return Empty
 	case !utf8.ValidString(value):
 		return NotUTF8
