@@ -198,9 +198,9 @@ func negotiate(c echo.Context, formats ...format) (format, error) {
 func notAcceptable(formats []format) error {
 	var names []string
 	for _, f := range formats {
-		names = append(names, f.mediaType)
+		names = append(names, f.name+" ("+f.mediaType+")")
 	}
-	return refuse(http.StatusNotAcceptable, "This comes as %s.", strings.Join(names, ", "))
+	return refuse(http.StatusNotAcceptable, "The formats of this address are %s.", strings.Join(names, ", "))
 }
 
 // mediaRange is an element of an Accept header (RFC 9110, section 12.5.1).

@@ -71,7 +71,7 @@ func describe(err error) (status int, sentence string) {
 	case errors.Is(err, echo.ErrNotFound):
 		return http.StatusNotFound, "There is nothing at this address."
 	case errors.Is(err, echo.ErrMethodNotAllowed):
-		return http.StatusMethodNotAllowed, "This address does not support that method."
+		return http.StatusMethodNotAllowed, "This address does not support that method. To record a message, use POST /record."
 	case errors.Is(err, echo.ErrStatusRequestEntityTooLarge):
 		return http.StatusRequestEntityTooLarge, "The request is larger than any message may be."
 	case errors.As(err, &refused):

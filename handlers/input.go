@@ -124,7 +124,7 @@ func fromMultipart(body []byte, boundary string) (submission, error) {
 		values[part.FormName()] = append(values[part.FormName()], string(value))
 	}
 	if n := len(values["msg"]); n != 1 {
-		return submission{}, refuse(http.StatusUnprocessableEntity, "The form has %d fields msg instead of one.", n)
+		return submission{}, refuse(http.StatusUnprocessableEntity, "The form must have one field msg, and has %d.", n)
 	}
 	return submission{lineBreaks(values["msg"][0]), strings.Join(values["key"], "")}, nil
 }

@@ -56,7 +56,7 @@ func TestMessage(t *testing.T) {
 		{"an unknown type", "image/svg+xml", "", "<svg/>", "<svg/>"},
 		{"the address, without a body", "", "?msg=hello%20world", "", "hello world"},
 		{"the body before the address", plain, "?msg=address", "body", "body"},
-		{"white space", plain, "", "  ", "  "},
+		{"white space around it", plain, "", "  x ", "  x "},
 		{"exactly the limit", plain, "", long, long},
 		{"exactly the limit as form", form, "", "msg=" + strings.Repeat("%78", maxMessage), long},
 		{"exactly the limit as JSON", jsonType, "", `{"msg":"` + strings.Repeat(`\u0078`, maxMessage) + `"}`, long},
@@ -88,6 +88,8 @@ func TestBadInput(t *testing.T) {
 		{"nothing", "", "", 422, "The message is empty."},
 		{"empty form", form, "msg=", 422, "The message is empty."},
 		{"empty but for a newline", plain, "\n", 422, "The message is empty."},
+		{"four spaces", form, "msg=++++", 422, "The message is empty."},
+		{"white space of all kinds", plain, " \t\n\u00a0\u2003\u3000", 422, "The message is empty."},
 		{"not UTF-8", plain, "a\xffb", 422, "The message is not valid UTF-8 text."},
 		{"not UTF-8 in a form", form, "msg=%ff", 422, "The message is not valid UTF-8 text."},
 		{"not UTF-8 in JSON", jsonType, "{\"msg\":\"\xff\"}", 422, "The message is not valid UTF-8 text."},
@@ -106,7 +108,7 @@ func TestBadInput(t *testing.T) {
 		{"multipart without end", multi, strings.TrimSuffix(part("msg", "a"), "--\r\n"), 400, "The form is malformed or incomplete."},
 		{"multipart without boundary", "multipart/form-data", part("msg", "a"), 400, "The form is malformed or incomplete."},
 		{"multipart that is none", multi, "hello", 400, "The form is malformed or incomplete."},
-		{"multipart without msg", multi, part("a", "b"), 422, "The form has 0 fields msg instead of one."},
+		{"multipart without msg", multi, part("a", "b"), 422, "The form must have one field msg, and has 0."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, accept := range []string{"*/*", "application/json", browser} {
