@@ -112,11 +112,11 @@ func TestServerLogsPrintable(t *testing.T) {
 		}
 		found := 0
 		for text := range strings.Lines(log) {
-			var record struct{ Msg, URI string }
+			var record struct{ Msg, Path string }
 			if err := json.Unmarshal([]byte(text), &record); err != nil {
 				t.Fatalf("%v: %s", err, text)
 			}
-			if record.URI == strings.ToValidUTF8("/"+address+"?"+address, "\ufffd") || strings.Contains(record.Msg, value) {
+			if record.Path == strings.ToValidUTF8("/"+address, "\ufffd") || strings.Contains(record.Msg, value) {
 				found++
 			}
 		}
@@ -146,25 +146,25 @@ func TestStalledLog(t *testing.T) {
 		if _, err := stderr.ReadString('\n'); err != nil {
 			t.Fatal(err)
 		}
-		url := strings.TrimPrefix(strings.TrimSpace(greeting), "Daybook is at ")
+		url := address.FindStringSubmatch(greeting)[1]
 		client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
-		record := func(address string) error {
-			response, err := client.Post(address, "text/plain", strings.NewReader("hello"))
+		ask := func(path string) error {
+			response, err := client.Get(url + path)
 			if err != nil {
 				return err
 			}
 			defer response.Body.Close()
-			if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusCreated {
+			if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != http.StatusNotFound {
 				return fmt.Errorf("answered %d, %w", response.StatusCode, err)
 			}
 			return nil
 		}
-		long := url + "/record?" + strings.Repeat("x", 2000) // so that three thousand are more than the queue and the pipe hold
+		long := "/" + strings.Repeat("x", 2000) // so that three thousand are more than the queue and the pipe hold
 		var group sync.WaitGroup
 		for range clients {
 			group.Go(func() {
 				for range each {
-					if err := record(long); err != nil {
+					if err := ask(long); err != nil {
 						t.Error(err)
 						return
 					}
@@ -184,7 +184,7 @@ func TestStalledLog(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			last = strings.Contains(line, "/record?last")
+			last = strings.Contains(line, "/last")
 			if found := droppedLines.FindStringSubmatch(line); found != nil {
 				n, _ := strconv.Atoi(found[1])
 				dropped += n
@@ -195,7 +195,7 @@ func TestStalledLog(t *testing.T) {
 		}
 		for dropped == 0 && next() { // until it says that lines were dropped, or ends
 		}
-		if err := record(url + "/record?last"); err != nil {
+		if err := ask("/last"); err != nil {
 			t.Error(err)
 		}
 		client.CloseIdleConnections()

@@ -11,12 +11,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode"
@@ -36,6 +38,9 @@ import (
 // grace is how long a shutdown waits for running requests. Package handlers makes clients finish sooner.
 const grace = 9 * time.Second
 
+// patience is how long a shutdown takes before it says what it waits for.
+const patience = 300 * time.Millisecond
+
 // gcPercent lets the small heap grow further before Go collects garbage: with the default, a page takes a third longer.
 const gcPercent = 250
 
@@ -47,9 +52,11 @@ type commandLine struct {
 	MaxMessage int    `default:"65536" help:"Maximum size of a message, in bytes."`
 	Log        string `default:"text" enum:"text,json" help:"Format of the log on standard error: text or json."`
 	Debug      bool   `help:"Log each transaction and each statement with its values."`
+	Versions   bool   `name:"version" short:"v" env:"-" help:"Like the command version."`
 
 	Serve   struct{} `cmd:"" default:"1" help:"Start the server. This is the default command."`
 	Version struct{} `cmd:"" help:"Print the versions of Daybook, Go and SQLite."`
+	Help    struct{} `cmd:"" help:"Print this help."`
 }
 
 // Validate checks what the types of the flags do not.
@@ -69,17 +76,20 @@ func main() {
 	)
 	command, err := parser.Parse(os.Args[1:])
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "daybook: %s (see daybook --help)\n", err)
+		line.say(os.Stderr, slog.LevelError, fmt.Sprintf("daybook: %s (see daybook --help)", err))
 		os.Exit(2)
 	}
 	stderr := &logQueue{to: os.Stderr, direct: line.logger(os.Stderr)}
-	if command.Command() == "version" {
+	switch {
+	case command.Command() == "help":
+		_, err = parser.Parse([]string{"--help"})
+	case command.Command() == "version" || line.Versions:
 		err = printVersion()
-	} else {
+	default:
 		err = line.serve(stderr)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "daybook: %s\n", err)
+		line.say(stderr, slog.LevelError, "daybook: "+err.Error())
 	}
 	stderr.Close()
 	if err != nil {
@@ -110,10 +120,19 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 
-	server := handlers.New(client, log, l.MaxMessage).Server
+	var running atomic.Int64 // requests
+	app := handlers.New(client, log, l.MaxMessage)
+	server := app.Server
+	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		running.Add(1)
+		defer running.Add(-1)
+		app.ServeHTTP(w, r)
+	})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	fmt.Fprint(stderr, greeting(listener.Addr()))
+	for _, sentence := range greeting(listener.Addr()) {
+		l.say(stderr, slog.LevelInfo, sentence)
+	}
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve: %w", err)
@@ -122,6 +141,13 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
+	defer time.AfterFunc(patience, func() {
+		requests := fmt.Sprint(running.Load(), " requests")
+		if requests == "1 requests" {
+			requests = "1 request"
+		}
+		l.say(stderr, slog.LevelInfo, "Waiting for "+requests+"; Ctrl-C again stops at once.")
+	}).Stop()
 	if err := server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -137,6 +163,15 @@ func (l *commandLine) logger(to io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(to, options))
 	}
 	return slog.New(slog.NewTextHandler(to, options))
+}
+
+// say writes a sentence for whoever has started the server: a line, or a record of a log in JSON.
+func (l *commandLine) say(to io.Writer, level slog.Level, sentence string) {
+	if l.Log == "json" {
+		l.logger(to).Log(context.Background(), level, sentence)
+		return
+	}
+	fmt.Fprintln(to, sentence)
 }
 
 // openDatabase opens the database and brings its tables and messages up to date.
@@ -174,8 +209,11 @@ func listen(address string, open bool) (net.Listener, error) {
 		return nil, fmt.Errorf("other machines can reach %s, and could read and record: use --open to allow that", address)
 	}
 	listener, err := net.ListenTCP("tcp", tcp)
-	if errors.Is(err, syscall.EADDRINUSE) {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("another program listens on %s: stop it, or use another address (--listen)", address)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("only root may listen on %s: use a port above 1023 (--listen)", address)
 	}
 	return listener, err
 }
@@ -203,19 +241,19 @@ func listenUnix(path string) (net.Listener, error) {
 }
 
 // greeting says where the server is, and how to record from a terminal.
-func greeting(addr net.Addr) string {
+func greeting(addr net.Addr) []string {
 	if addr.Network() == "unix" {
-		return fmt.Sprintf("Daybook listens on %s\nTry: curl --unix-socket %[1]s -d 'hello world' localhost/record\n", addr)
+		return []string{"Daybook listens on " + addr.String(), fmt.Sprintf("Try: curl --unix-socket %s -d 'hello world' localhost/record", addr)}
 	}
 	host := addr.String()
 	if tcp := addr.(*net.TCPAddr); tcp.IP.IsUnspecified() {
 		host = fmt.Sprintf("localhost:%d", tcp.Port)
 	}
-	return fmt.Sprintf("Daybook is at http://%s\nTry: curl -d 'hello world' %[1]s/record\n", host)
+	return []string{"Daybook is at http://" + host, fmt.Sprintf("Try: curl -d 'hello world' %s/record", host)}
 }
 
 func printVersion() error {
-	release, commit := "unknown", "unknown"
+	release, commit := "unknown", "unknown (go run does not record it)"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		release = info.Main.Version
 		for _, setting := range info.Settings {

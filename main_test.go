@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -52,6 +53,9 @@ func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 	return command
 }
 
+// address finds where a server says that it is.
+var address = regexp.MustCompile(`Daybook (?:is at|listens on) ([^\s"]+)`)
+
 // server is a daybook that serves.
 type server struct {
 	t       *testing.T
@@ -85,7 +89,11 @@ func serveCommand(t *testing.T, command *exec.Cmd) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t, command, strings.TrimPrefix(strings.TrimSpace(greeting), "Daybook is at "), hint, make(chan string, 1)}
+	where := address.FindStringSubmatch(greeting)
+	if where == nil {
+		t.Fatalf("it does not say where it is: %s", greeting)
+	}
+	s := &server{t, command, where[1], hint, make(chan string, 1)}
 	go func() { // or the log would block the server
 		log, err := io.ReadAll(stderr)
 		if err != nil {
@@ -339,6 +347,8 @@ func TestRefusedStart(t *testing.T) {
 		{"no address", []string{"--listen=here"}, 1, `cannot listen on "here": use host:port`},
 		{"a file for a socket", []string{"--listen=unix:letter.txt"}, 1, "letter.txt is not a socket: use another path"},
 		{"another program's database", []string{"--database=photos.db"}, 1, "photos.db: the database belongs to another program"},
+		{"memory", []string{"--database=:memory:"}, 1, ":memory: would lose everything at the end: use the path of a file"},
+		{"a folder for a database", []string{"--database=."}, 1, folder + " is a folder: use the path of a file in it, such as " + filepath.Join(folder, "daybook.db")},
 		{"no folder", []string{"--database=none/a.db"}, 1, filepath.Join(folder, "none") + " does not exist"},
 		{"not a database", []string{"--database=letter.txt"}, 1, "letter.txt is not a SQLite database"},
 		{"a newer database", []string{"--database=newer.db"}, 1, "newer.db: the database was written by a newer version"},
@@ -389,19 +399,27 @@ func TestUnwritableDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.Chmod(folder, 0o755)
-	for _, name := range []string{"open/old.db", "new.db"} {
-		command := daybook(t, folder, "--listen=127.0.0.1:0", "--database="+name)
+	first, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if err != nil {
+		t.Log(err)
+	}
+	for _, test := range []struct{ listen, database, sentence string }{
+		{"127.0.0.1:0", "open/old.db", "open/old.db: the file and its folder must be writable"},
+		{"127.0.0.1:0", "new.db", "new.db: the file and its folder must be writable"},
+		{"127.0.0.1:80", "open/new.db", "only root may listen on 127.0.0.1:80: use a port above 1023"},
+	} {
+		if test.listen == "127.0.0.1:80" && strings.TrimSpace(string(first)) != "1024" {
+			continue // here, everybody may listen on it, as in many containers
+		}
+		command := daybook(t, folder, "--listen="+test.listen, "--database="+test.database)
 		command.Path = program
 		if os.Getuid() == 0 {
 			command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		}
 		output, err := command.CombinedOutput()
 		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-			t.Errorf("%s: it ended with %v", name, err)
-		}
-		if want := filepath.Join(folder, name) + ": the file and its folder must be writable"; !strings.Contains(string(output), want) {
-			t.Errorf("it said\n%s\nwant\n%s", output, want)
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(string(output), test.sentence) {
+			t.Errorf("%s at %s: it ended with %v, and said\n%s", test.database, test.listen, err, output)
 		}
 	}
 }
@@ -419,14 +437,19 @@ func TestFlagBeatsEnvironment(t *testing.T) {
 
 func TestOpenListensEverywhere(t *testing.T) {
 	s := serveIn(t, t.TempDir(), "--listen=:0", "--open", "--log=json", "--debug")
-	if !strings.HasPrefix(s.url, "http://localhost:") {
-		t.Errorf("it says that it is at %s", s.url)
+	if !strings.HasPrefix(s.url, "http://localhost:") || !strings.Contains(s.hint, `"msg":"Try: curl -d 'hello world' localhost:`) {
+		t.Errorf("it says that it is at %s\n%s", s.url, s.hint)
 	}
 	if status, _ := s.post("hello"); status != 201 {
 		t.Errorf("answered %d", status)
 	}
 	log := s.stop(syscall.SIGTERM)
-	for _, want := range []string{`{"time":`, `"uri":"/record","status":201`, "INSERT INTO `messages`", ": committed"} {
+	for line := range strings.Lines(s.hint + log) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("this is not JSON: %s", line)
+		}
+	}
+	for _, want := range []string{`{"time":`, `"path":"/record","status":201`, `"client":"127.0.0.1"`, "INSERT INTO `messages`", ": committed"} {
 		if !strings.Contains(log, want) {
 			t.Errorf("the log has no %s:\n%s", want, log)
 		}
@@ -434,18 +457,58 @@ func TestOpenListensEverywhere(t *testing.T) {
 }
 
 func TestVersionAndHelp(t *testing.T) {
-	version, err := daybook(t, t.TempDir(), "version").Output()
-	if want := `^daybook \S+, commit \S+, go1\.\S+, SQLite 3\.\d+\.\d+\n$`; err != nil || !regexp.MustCompile(want).Match(version) {
-		t.Errorf("version: %q, %v", version, err)
+	for _, arg := range []string{"version", "--version", "-v"} {
+		version, err := daybook(t, t.TempDir(), arg).Output()
+		if want := `^daybook \S+, commit [^,]+, go1\.\S+, SQLite 3\.\d+\.\d+\n$`; err != nil || !regexp.MustCompile(want).Match(version) {
+			t.Errorf("%s: %q, %v", arg, version, err)
+		}
 	}
 	help, err := daybook(t, t.TempDir(), "--help").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if command, err := daybook(t, t.TempDir(), "help").Output(); err != nil || !bytes.Equal(command, help) {
+		t.Errorf("the command help: %v\n%s", err, command)
+	}
 	for _, want := range []string{"127.0.0.1:8080", "DAYBOOK_LISTEN", "daybook.db", "DAYBOOK_DATABASE", "DAYBOOK_OPEN", "65536", "DAYBOOK_MAX_MESSAGE", "DAYBOOK_LOG", "DAYBOOK_DEBUG", "version"} {
 		if !strings.Contains(string(help), want) {
 			t.Errorf("the help does not mention %s:\n%s", want, help)
 		}
+	}
+}
+
+// TestBinaryKnowsItsCommit builds it from the checkout, if this is one.
+func TestBinaryKnowsItsCommit(t *testing.T) {
+	commit, err := exec.Command("git", "rev-parse", "HEAD").Output()
+	if err != nil {
+		t.Skip("this is not a checkout, or git is not installed")
+	}
+	binary := filepath.Join(t.TempDir(), "daybook")
+	if output, err := exec.Command("go", "build", "-buildvcs=auto", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	version, err := exec.Command(binary, "version").Output()
+	if err != nil || !strings.Contains(string(version), "commit "+strings.TrimSpace(string(commit))+", ") {
+		t.Errorf("%s of %s: %v", version, commit, err)
+	}
+}
+
+// TestStopSaysWhatItWaitsFor has a request whose body comes late.
+func TestStopSaysWhatItWaitsFor(t *testing.T) {
+	s := serveIn(t, t.TempDir(), "--listen=127.0.0.1:0")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "POST /record HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+	if _, err := io.ReadFull(conn, make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))); err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(time.Second, func() { fmt.Fprint(conn, "late") })
+	log := s.stop(os.Interrupt)
+	if !strings.Contains(log, "Waiting for 1 request; Ctrl-C again stops at once.\n") || !strings.Contains(log, "path=/record status=201") {
+		t.Errorf("it said\n%s", log)
 	}
 }
 

@@ -87,6 +87,8 @@ func Open(ctx context.Context, url string) (dialect.Driver, error) {
 	switch scheme, _, found := strings.Cut(url, "://"); {
 	case url == "":
 		return nil, errors.New("open database: the path of a SQLite file is missing")
+	case strings.Contains(url, ":memory:"):
+		return nil, fmt.Errorf("open database: %s would lose everything at the end: use the path of a file", url)
 	case found:
 		return nil, fmt.Errorf("open database: %s:// is not supported, only the path of a SQLite file", scheme)
 	}
@@ -178,7 +180,7 @@ func explain(path string, err error) string {
 	case folderErr == nil && !folder.IsDir():
 		return fmt.Sprintf("%s: %s is not a folder", path, filepath.Dir(path))
 	case fileErr == nil && file.IsDir():
-		return path + " is a folder, not a file"
+		return fmt.Sprintf("%s is a folder: use the path of a file in it, such as %s", path, filepath.Join(path, "daybook.db"))
 	case is(err, resultNotADB):
 		return path + " is not a SQLite database"
 	case is(err, resultCantOpen, resultReadOnly, resultPerm):

@@ -519,7 +519,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	tests := []struct{ name, url, want string }{
 		{"no folder", filepath.Join(folder, "none", "a.db"), "the folder " + filepath.Join(folder, "none") + " does not exist"},
 		{"a file for a folder", filepath.Join(text, "a.db"), text + " is not a folder"},
-		{"a folder for a file", folder, folder + " is a folder, not a file"},
+		{"a folder for a file", folder, folder + " is a folder: use the path of a file in it, such as " + filepath.Join(folder, "daybook.db")},
 		{"not a database", text, text + " is not a SQLite database"},
 		{"nothing", "", "the path of a SQLite file is missing"},
 		{"another kind", "mysql://root:secret@host/db", "mysql:// is not supported"},

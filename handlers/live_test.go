@@ -188,11 +188,11 @@ func TestLiveIsLoggedAtItsEnd(t *testing.T) {
 	f := b.follow("")
 	b.record("hello")
 	sent := len(f.line()) + len("\n")
-	if log := b.log.String(); strings.Contains(log, "uri=/live") {
+	if log := b.log.String(); strings.Contains(log, "path=/live") {
 		t.Errorf("it is logged before its end:\n%s", log)
 	}
 	f.answer.Body.Close()
-	b.log.waitFor(t, 1, fmt.Sprintf("uri=/live status=200 bytes=%d took=", sent))
+	b.log.waitFor(t, 1, fmt.Sprintf("path=/live status=200 bytes=%d took=", sent))
 }
 
 // TestNobodyLooksAfterTheEnd has a follower that takes nothing while the server shuts down, and the database is closed.

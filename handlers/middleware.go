@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -23,17 +24,19 @@ func limit(server *http.Server, log *slog.Logger) {
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 }
 
-// logRequest gives each request an ID, answers its error, and logs it when it has ended. A client's own ID is ignored: it could
-// be anything.
+// logRequest gives each request an ID, answers its error, and logs it when it has ended: without its query, which may be a
+// message. A client's own ID is ignored: it could be anything.
 func (a app) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		begun, request, answer := time.Now(), c.Request(), c.Response()
+		client, _, _ := net.SplitHostPort(request.RemoteAddr) // empty on a Unix socket
 		id := rand.Text()[:10]
 		answer.Header().Set(echo.HeaderXRequestID, id)
 		defer func() { // also if the answer is aborted
 			a.log.LogAttrs(request.Context(), slog.LevelInfo, "request",
-				slog.String("method", request.Method), slog.String("uri", request.RequestURI), slog.Int("status", answer.Status),
-				slog.Int64("bytes", answer.Size), slog.Duration("took", time.Since(begun)), slog.String("id", id))
+				slog.String("method", request.Method), slog.String("path", request.URL.Path), slog.Int("status", answer.Status),
+				slog.Int64("bytes", answer.Size), slog.Duration("took", time.Since(begun)),
+				slog.String("client", client), slog.String("id", id))
 		}()
 		if err := next(c); err != nil {
 			c.Error(err) // here rather than in Echo, so that the log has the status

@@ -100,36 +100,39 @@ func (p page) read(ctx context.Context, client *ent.Client, format format) (view
 	if p.forward {
 		order = oldestFirst
 	}
-	var older bool
-	if view.Messages, older, err = take(ctx, client, order, p.size, maxPageText, shown.contains(p.words)...); err != nil {
+	messages, older, err := take(ctx, client, order, p.size, maxPageText, shown.contains(p.words)...)
+	if err != nil {
 		return view, err
 	}
-	atEnd := shown.last == all.last
+	if view.Messages = messages; p.forward {
+		slices.Reverse(messages)
+	}
+	newer := p.forward || shown.last < all.last // there may be such messages
+	if n := len(messages); n > 0 {
+		shown = span{messages[n-1].ID, messages[0].ID}
+	}
+	if newer {
+		n, err := p.count(ctx, client, span{shown.last + 1, all.last})
+		if err != nil {
+			return view, err
+		}
+		if n > p.size || n > 0 && format != html {
+			view.Newer = p.address("after", strconv.Itoa(shown.last))
+		} else if n > 0 {
+			view.Newer = p.address("", "")
+		}
+	}
 	if p.forward {
-		slices.Reverse(view.Messages)
-	}
-	if n := len(view.Messages); n > 0 {
-		shown = span{view.Messages[n-1].ID, view.Messages[0].ID}
-	}
-	newer := 0
-	if p.forward || !atEnd {
-		newer, err = p.count(ctx, client, span{shown.last + 1, all.last})
-	}
-	if p.forward && err == nil {
-		var n int
-		n, err = p.count(ctx, client, span{all.first, shown.first - 1})
+		n, err := p.count(ctx, client, span{all.first, shown.first - 1})
+		if err != nil {
+			return view, err
+		}
 		older = n > 0
 	}
 	if older {
 		view.Older = p.address("before", strconv.Itoa(shown.first))
 	}
-	switch {
-	case newer > p.size || newer > 0 && format != html:
-		view.Newer = p.address("after", strconv.Itoa(shown.last))
-	case newer > 0:
-		view.Newer = p.address("", "")
-	}
-	return view, err
+	return view, nil
 }
 
 // count returns how many messages of the span contain the words, but no more than one more than a page holds.
