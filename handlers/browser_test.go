@@ -236,6 +236,34 @@ func TestKeyboardReachesEverything(t *testing.T) {
 	}
 }
 
+// TestBrowserShowsAMessageAmongOthers goes from a message's own page to the list around it.
+func TestBrowserShowsAMessageAmongOthers(t *testing.T) {
+	b, tab := open(t), launch(t)
+	b.fill(100)
+	tab.do(chromedp.Navigate(b.url+"/messages/40"), chromedp.Click(chromedp.CSS(".in-list")))
+	tab.at(b.url+"/?before=65#message-40", ".entry:target")
+	const place = `(() => {
+		const entry = document.querySelector(".entry:target"), entries = [...document.querySelectorAll(".entry")];
+		const box = entry.getBoundingClientRect(), color = entry => getComputedStyle(entry).backgroundColor;
+		return entries.length + " " + entries.indexOf(entry) + " " + (box.top > 0 && box.bottom < innerHeight) + " " +
+			(color(entry) !== color(entries[0]));
+	})()`
+	if got := get(tab, chromedp.Evaluate[string](place)); got != "50 24 true true" {
+		t.Errorf("entries, place, in sight, highlighted: %s", got)
+	}
+}
+
+func TestKeyboardScrollsCode(t *testing.T) {
+	b, tab := open(t), launch(t)
+	b.record("if x {\n\ty(" + strings.Repeat("long, ", 100) + ")\n\tz()\n}")
+	for _, path := range []string{"/", "/messages/1"} {
+		tab.do(chromedp.Navigate(b.url + path))
+		tab.tabTo(".code")
+		tab.press(strings.Repeat(kb.ArrowRight, 3))
+		tab.until(`document.querySelector(".code").scrollLeft > 0 && document.documentElement.scrollLeft === 0`)
+	}
+}
+
 func TestBrowserKeepsARefusedMessage(t *testing.T) {
 	b, tab := open(t), launch(t)
 	long := "\n  " + strings.Repeat("é", maxMessage)
@@ -349,10 +377,13 @@ const look = `(async () => {
 	const rules = Object.fromEntries(axe.getRules().map(({ruleId}) => [ruleId, {enabled: !left.includes(ruleId)}]));
 	document.body.style.backgroundImage = "none"; // the red line: axe cannot tell the contrast on a gradient
 	for (const news of document.querySelectorAll(".news")) news.style = "position: static; height: auto"; // nor of a message that it covers
+	const scrolled = await axe.run({runOnly: ["scrollable-region-focusable"]});
+	for (const code of document.querySelectorAll(".code")) code.style.whiteSpace = "pre-wrap"; // nor of what is out of sight
 	const {violations, incomplete} = await axe.run({rules});
 	const describe = verdict => ({id, help, nodes}) => nodes.map(({target, html, failureSummary}) =>
 		[verdict + " " + id + ": " + help, target.join(" "), html, failureSummary].join("\n").replaceAll("\n", "\n\t"));
-	return [...sideways, ...violations.flatMap(describe("it breaks")), ...incomplete.flatMap(describe("it may break"))];
+	const broken = [...scrolled.violations, ...violations];
+	return [...sideways, ...broken.flatMap(describe("it breaks")), ...incomplete.flatMap(describe("it may break"))];
 })()`
 
 // TestPaperHasMessagesOnly asks what is left of pages in print.
@@ -362,7 +393,7 @@ func TestPaperHasMessagesOnly(t *testing.T) {
 	b.exec("UPDATE messages SET recorded_at = '2026-11-19 07:05:09+00:00'")
 	tab.do(command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
 	for path, want := range map[string]string{
-		"/?before=4&limit=2": `^Daybook \w+, \d+ November 2026 \d\d:\d\d message 3 \d\d:\d\d message 2$`,
+		"/?before=4&limit=2": `^Daybook \w+, \d+ November 2026 \d\d:\d\d message 3 \d\d:\d\d message 2 Times are \S+$`,
 		"/messages/4":        `^Daybook Message 4 \w+, \d+ November 2026, \d\d:\d\d:\d\d \S+ message 4$`,
 	} {
 		tab.do(chromedp.Navigate(b.url + path))
@@ -376,7 +407,7 @@ func TestPaperHasMessagesOnly(t *testing.T) {
 // TestLooks opens every page in both schemes at both ends of the widths, and lets axe judge it. With
 // DAYBOOK_TEST_SCREENSHOTS=folder it leaves a screenshot of each there.
 func TestLooks(t *testing.T) {
-	full, empty, long, tab := open(t), open(t), open(t), launch(t)
+	full, empty, long, texts, tab := open(t), open(t), open(t), open(t), launch(t)
 	long.fill(60)
 	for _, message := range []string{
 		"hello world",
@@ -389,6 +420,17 @@ func TestLooks(t *testing.T) {
 		full.record(message)
 	}
 	full.exec("UPDATE messages SET recorded_at = '2026-11-19 07:05:09.000001+00:00' WHERE id < 4")
+	texts.fill(2) // with times of their own
+	for _, message := range []string{
+		"func main() {\n\tif err := run(); err != nil {\n\t\tlog.Fatal(\"it cannot start: \", err) // https://example.org/" +
+			strings.Repeat("why", 30) + "\n\t}\n}",
+		"NAME      SIZE    DATE\nbackup    41 GB   2026-11-20\nphotos    3 TB    2026-11-19",
+		strings.TrimSpace(strings.Repeat("One of many lines\n", 40)),
+		"See https://example.org/" + strings.Repeat("long/", 40) + " (and https://example.org/wiki/Go_(game)).",
+		strings.Repeat("Mauerwerksfeuchtigkeitsmessgerät", 8),
+	} {
+		texts.record(message)
+	}
 	refused := func() {
 		tab.do(chromedp.SetValue(area, strings.Repeat("too long ", 150)), chromedp.Click(button))
 		tab.until(`document.querySelector("[role=alert]")`)
@@ -411,6 +453,10 @@ func TestLooks(t *testing.T) {
 		{name: "not-found", url: full.url + "/?q=nowhere"},
 		{name: "news", url: long.url, then: news},
 		{name: "message", url: full.url + "/messages/3"},
+		{name: "texts", url: texts.url},
+		{name: "texts-found", url: texts.url + "/?q=EXAMPLE+line+run"},
+		{name: "in-list", url: texts.url + "/?before=28#message-3"},
+		{name: "code", url: texts.url + "/messages/3"},
 		{name: "form", url: full.url + "/record"},
 		{name: "refused", url: full.url, then: refused},
 		{name: "error", url: full.url + "/messages/404"},

@@ -126,10 +126,11 @@ func TestFeed(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	second := got.Entries[1]
-	if second.Title != "second <b>\ufffd[31m" || second.Content != "second <b>\ufffd[31m\nof two lines" || second.Link.Href != "./messages/2" {
+	const content = "<p>second &lt;b&gt;\ufffd[31m<br>\nof two lines</p>"
+	if second.Title != "second <b>\ufffd[31m" || second.Content != content || second.Link.Href != "./messages/2" {
 		t.Errorf("%+v", second)
 	}
-	if title := got.Entries[0].Title; title != strings.Repeat("é", 50)+"…" {
+	if title := got.Entries[0].Title; title != strings.Repeat("é", 80)+"…" {
 		t.Errorf("a long message has the title %s", title)
 	}
 	ids := map[string]bool{got.ID: true}

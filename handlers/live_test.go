@@ -111,7 +111,7 @@ func TestLive(t *testing.T) {
 			t.Errorf("as NDJSON: %q %v", m.Value, err)
 		}
 	}
-	for i, want := range []string{">first</p>", "two&#13;\nlines&#13; &amp; &lt;b&gt;</p>"} {
+	for i, want := range []string{">first</p>", "two\nlines\n &amp; &lt;b&gt;</p>"} {
 		id, data := browser.event()
 		if id != strconv.Itoa(i+2) || !strings.Contains(data, want) || !strings.Contains(data, `<section class="day">`) {
 			t.Errorf("event %s: %q", id, data)

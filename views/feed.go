@@ -8,9 +8,6 @@ import (
 	"golang.org/x/tools/blog/atom"
 )
 
-// maxTitle is how many bytes of a message a feed reader shows as its title.
-const maxTitle = 100
-
 // Atom returns the messages as a feed (RFC 4287). Its addresses are relative, as on a page. The host is the request's: it makes
 // the IDs of different servers' feeds different.
 func (v Messages) Atom(root, host string) *atom.Feed {
@@ -34,21 +31,27 @@ func (v Messages) Atom(root, host string) *atom.Feed {
 		feed.Updated = atom.Time(v.Messages[0].RecordedAt.UTC())
 	}
 	for _, m := range v.Messages {
-		title, _, _ := strings.Cut(strings.TrimSpace(m.Value), "\n")
-		if len(title) > maxTitle {
-			title = strings.ToValidUTF8(title[:maxTitle], "") + "…" // without a part of a character at the end
-		}
 		recordedAt := m.RecordedAt.UTC()
 		feed.Entry = append(feed.Entry, &atom.Entry{
-			Title:     title,
+			Title:     title(m.Value),
 			ID:        urn(recordedAt.Format(time.RFC3339Nano) + " " + m.Value),
 			Link:      []atom.Link{{Rel: "alternate", Type: "text/html", Href: messageURL(root, m.ID)}},
 			Published: atom.Time(recordedAt),
 			Updated:   atom.Time(recordedAt),
-			Content:   &atom.Text{Type: "text", Body: m.Value},
+			Content:   &atom.Text{Type: "html", Body: feedContent(m.Value)},
 		})
 	}
 	return feed
+}
+
+// feedContent returns a message as HTML that needs no style sheet.
+func feedContent(value string) string {
+	text := textOf(value)
+	html := string(Words(nil).markup(text, len(text)))
+	if isCode(text) {
+		return "<pre>\n" + html + "</pre>"
+	}
+	return "<p>" + strings.ReplaceAll(html, "\n", "<br>\n") + "</p>"
 }
 
 // urn returns an ID that is always the same for the same name (RFC 9562, section 5.5).

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/a-h/templ"
+
 	"daybook/ent"
 )
 
@@ -32,6 +34,38 @@ func messageURL(root string, id int) string {
 		return ""
 	}
 	return root + "messages/" + strconv.Itoa(id)
+}
+
+// inListURL returns the address of a message in the list, in the middle of a page, which has 50 messages.
+func inListURL(root string, id int) string {
+	return fmt.Sprintf("%s?before=%d#message-%d", root, id+25, id)
+}
+
+// The forms of days and of times.
+const (
+	dayFormat   = "Monday, 2 January 2006"
+	clockFormat = "15:04:05"
+)
+
+// zoneName returns the abbreviation of the zone of a time, or "UTC+05:30" if it has none.
+func zoneName(at time.Time) string {
+	name, _ := at.Zone()
+	if name == "" || name[0] == '+' || name[0] == '-' { // the zone database has numbers where there is no abbreviation
+		return "UTC" + at.Format("-07:00")
+	}
+	return name
+}
+
+// entryTime returns the element for the time of an entry under the heading of its day. It is written in Go, with one allocation,
+// because a page may have a thousand.
+func entryTime(at time.Time, day string) fragment {
+	html := at.UTC().AppendFormat(append(make([]byte, 0, 160), `<time datetime="`...), time.RFC3339Nano)
+	html = append(append(append(html, `" title="`...), day...), ", "...)
+	clock := len(html)
+	html = append(at.AppendFormat(html, clockFormat), ' ')
+	html = append(append(html, templ.EscapeString(zoneName(at))...), `">`...)
+	html = append(html, html[clock:clock+len("15:04")]...)
+	return fragment(append(html, "</time>"...))
 }
 
 // AppendText appends the message as one line:
@@ -59,14 +93,12 @@ func (v Message) AppendJSON(dst []byte) []byte {
 	return append(dst, `Z"}`...)
 }
 
-// eventLines makes HTML an event's data: each of its lines needs a field name, and a carriage return would end one.
-var eventLines = strings.NewReplacer("\n", "\ndata: ", "\r", "&#13;")
-
 // Event returns the message as a server-sent event for the list: its ID, and its entry under its day.
 func (v Message) Event() []byte {
 	var html strings.Builder
 	_ = section("./", []*ent.Message{v.Message}, v.Zone, nil).Render(context.Background(), &html) // to memory: cannot fail
-	return fmt.Appendf(nil, "id: %d\ndata: %s\n\n", v.Message.ID, eventLines.Replace(html.String()))
+	// Each line of an event's data needs a field name.
+	return fmt.Appendf(nil, "id: %d\ndata: %s\n\n", v.Message.ID, strings.ReplaceAll(html.String(), "\n", "\ndata: "))
 }
 
 // Recorded tells a program that its message was recorded. A browser is redirected to the list instead.
@@ -111,6 +143,16 @@ func (v Messages) title() string {
 		return "Daybook"
 	}
 	return v.heading() + " · Daybook"
+}
+
+// zones names the zone of the times on the page. A page on which the clock was changed has two.
+func (v Messages) zones() string {
+	newest := zoneName(v.Messages[0].RecordedAt.In(v.Zone))
+	oldest := zoneName(v.Messages[len(v.Messages)-1].RecordedAt.In(v.Zone))
+	if oldest != newest {
+		return newest + ", older ones " + oldest
+	}
+	return newest
 }
 
 // days groups the messages by their day in the zone, and keeps their order.

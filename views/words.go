@@ -20,27 +20,48 @@ func NewWords(query string) Words {
 	return slices.Compact(words)
 }
 
-// mark returns the value as HTML, with everything that matches a word marked. Matches that overlap or touch are marked as one.
-// It is written in Go because templ would put spaces between the parts.
-func (w Words) mark(value string) templ.Component {
+// markup returns the shown part of a text as HTML, with its addresses as links, and with what matches a word marked, also inside a
+// link. Matches that overlap or touch are marked as one. An address that is only partly shown is no link.
+func (w Words) markup(text string, shown int) fragment {
+	if len(w) == 0 && !strings.Contains(text, "://") {
+		return fragment(templ.EscapeString(text[:shown]))
+	}
 	var html strings.Builder
-	matched := w.match(value)
-	for begin, end := 0, 0; begin < len(value); begin = end {
-		for end < len(value) && matched[end] == matched[begin] {
+	matched, done := w.match(text[:shown]), 0
+	for begin, end := range links(text) {
+		if end > shown {
+			break
+		}
+		writeMarked(&html, text[done:begin], matched[done:begin])
+		html.WriteString(`<a rel="noopener noreferrer nofollow" href="` + templ.EscapeString(text[begin:end]) + `">`)
+		writeMarked(&html, text[begin:end], matched[begin:end])
+		html.WriteString("</a>")
+		done = end
+	}
+	writeMarked(&html, text[done:shown], matched[done:])
+	return fragment(html.String())
+}
+
+// writeMarked writes a text as HTML, with its matched bytes marked.
+func writeMarked(html *strings.Builder, text string, matched []bool) {
+	for begin, end := 0, 0; begin < len(text); begin = end {
+		for end < len(text) && matched[end] == matched[begin] {
 			end++
 		}
-		text := templ.EscapeString(value[begin:end])
+		part := templ.EscapeString(text[begin:end])
 		if matched[begin] {
-			text = "<mark>" + text + "</mark>"
+			part = "<mark>" + part + "</mark>"
 		}
-		html.WriteString(text)
+		html.WriteString(part)
 	}
-	return templ.Raw(html.String())
 }
 
 // match returns, for each byte of the value, whether it is part of a match.
 func (w Words) match(value string) []bool {
 	matched := make([]bool, len(value))
+	if len(w) == 0 {
+		return matched
+	}
 	folded, origin := foldWithOrigin(value)
 	for _, word := range w {
 		for next := 0; ; {

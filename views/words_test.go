@@ -56,11 +56,7 @@ func TestWordsAreLookedForOnce(t *testing.T) {
 // marked returns the value as HTML, with what the words match marked.
 func marked(t *testing.T, words Words, value string) string {
 	t.Helper()
-	var html strings.Builder
-	if err := words.mark(value).Render(t.Context(), &html); err != nil {
-		t.Fatal(err)
-	}
-	return html.String()
+	return string(words.markup(value, len(value)))
 }
 
 // TestMarkedValueIsWhole searches values of characters that are folded in odd ways for parts of themselves.
