@@ -29,7 +29,7 @@ func followUnread(t *testing.T, places, most int) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "daybook.db")
 	makeDatabase(t, path, schema.Version)
-	fill(t, path, 3000, 4000) // so that events, in which a message is cut, fill what the kernel holds, too
+	fill(t, path, 400, 64<<10)
 	s := serveIn(t, folder, "--listen=127.0.0.1:0")
 	small := net.Dialer{Control: func(_, _ string, conn syscall.RawConn) error { // or the kernel would take megabytes for each
 		var err error

@@ -91,7 +91,6 @@ const (
 type stream struct {
 	to       *echo.Response
 	format   format
-	zone     *time.Location // of the days in events
 	shutdown context.Context
 	portion  int // bytes that were written since the deadline was set
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -40,12 +41,18 @@ func (a app) follow(c echo.Context) error {
 		return c.NoContent(http.StatusOK)
 	}
 	ctx := c.Request().Context()
-	subscriber, err := a.hub.Subscribe(ctx, last)
+	subscriber, err := a.hub.Subscribe(ctx, last, live.Encoder{Format: format.name, Append: func(dst []byte, m *ent.Message) []byte {
+		view := views.Message{Message: m, Zone: a.zone}
+		if format == events {
+			return append(dst, view.Event()...)
+		}
+		return appendView(slices.Grow(dst, len(m.Value)+100), format, view)
+	}})
 	if err != nil {
 		return fmt.Errorf("follow: %w", err)
 	}
 	defer subscriber.Close()
-	s := stream{to: c.Response(), shutdown: a.shutdown, format: format, zone: a.zone}
+	s := stream{to: c.Response(), shutdown: a.shutdown}
 	beat := []byte(":\n\n") // a comment
 	if format != events {
 		beat = nil // lines have no comments
@@ -58,7 +65,7 @@ func (a app) follow(c echo.Context) error {
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("follow: %w", err)
 		}
-		if s.send(messages) != nil || len(messages) == 0 && s.wait(ctx, changed, beat) != nil {
+		if s.write(messages) != nil || len(messages) == 0 && s.wait(ctx, changed, beat) != nil {
 			return nil // the client has left, or is too slow
 		}
 	}
@@ -86,23 +93,6 @@ func lastOf(c echo.Context) (last int, err error) {
 	last = live.Now
 	err = number(query, name, 0, everything.last, &last)
 	return last, err
-}
-
-func (s *stream) send(messages []*live.Message) error {
-	for _, m := range messages {
-		if err := s.write(m.Encoded(s.format.name, s.encode)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *stream) encode(m *ent.Message) []byte {
-	view := views.Message{Message: m, Zone: s.zone}
-	if s.format == events {
-		return view.Event()
-	}
-	return appendView(nil, s.format, view)
 }
 
 // wait sends what is buffered, and waits until there may be messages or it is time for a heartbeat.

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 	"weak"
@@ -47,7 +48,7 @@ func New(
 ) *Hub {
 	return &Hub{
 		newestID: newestID,
-		batches:  batches{read: after, held: map[int]weak.Pointer[batch]{}},
+		batches:  batches{read: after, known: map[place]weak.Pointer[batch]{}},
 		log:      log,
 		changed:  make(chan struct{}),
 	}
@@ -67,7 +68,7 @@ func (h *Hub) Notify() {
 const Now = -1
 
 // Subscribe subscribes to the messages after the one with the ID after, or to those from [Now] on. The subscriber must be closed.
-func (h *Hub) Subscribe(ctx context.Context, after int) (*Subscriber, error) {
+func (h *Hub) Subscribe(ctx context.Context, after int, encoder Encoder) (*Subscriber, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.subscribers == 0 {
@@ -82,7 +83,7 @@ func (h *Hub) Subscribe(ctx context.Context, after int) (*Subscriber, error) {
 	if after == Now {
 		after = h.newest
 	}
-	return &Subscriber{hub: h, last: after}, nil
+	return &Subscriber{hub: h, encoder: encoder, last: after}, nil
 }
 
 // start begins to look for messages. The caller holds mu.
@@ -141,16 +142,23 @@ func (h *Hub) publish(newest int) {
 	}
 }
 
-// Subscriber receives the messages that a [Hub] publishes, at its own pace. Only one goroutine may use it.
+// Encoder appends a message in a format, which has a name.
+type Encoder struct {
+	Format string
+	Append func(dst []byte, m *ent.Message) []byte
+}
+
+// Subscriber receives the messages that a [Hub] publishes, encoded, at its own pace. Only one goroutine may use it.
 type Subscriber struct {
-	hub  *Hub
-	last int    // the ID of the last message that it received
-	held *batch // what it received last, which others share for as long as it holds it
+	hub     *Hub
+	encoder Encoder
+	last    int    // the ID of the last message that it received
+	held    *batch // what it received last, which others share for as long as it holds it
 }
 
 // Next returns the next messages. They are valid until the next call, so that a subscriber has only one batch in memory. If there
 // are none, changed is closed when there may be.
-func (s *Subscriber) Next(ctx context.Context) (next []*Message, changed <-chan struct{}, err error) {
+func (s *Subscriber) Next(ctx context.Context) (next []byte, changed <-chan struct{}, err error) {
 	s.held = nil
 	s.hub.mu.Lock()
 	newest, changed := s.hub.newest, s.hub.changed
@@ -158,67 +166,80 @@ func (s *Subscriber) Next(ctx context.Context) (next []*Message, changed <-chan 
 	if s.last >= newest {
 		return nil, changed, nil
 	}
-	if s.held, err = s.hub.batches.after(ctx, s.last); err != nil {
+	if s.held, err = s.hub.batches.after(ctx, s.last, s.encoder); err != nil {
 		return nil, nil, err
 	}
-	if n := len(s.held.messages); n > 0 {
-		s.last = s.held.messages[n-1].ID
-	}
-	return s.held.messages, changed, nil
+	s.last = s.held.last
+	return s.held.encoded, changed, nil
 }
 
 // Close ends the subscription.
 func (s *Subscriber) Close() { s.hub.leave() }
 
-// Message is a message that many subscribers share. They must not change it.
-type Message struct {
-	*ent.Message
-	encodings sync.Map // of formats to functions that return the message in them
+// batch is encoded messages.
+type batch struct {
+	encoded []byte
+	last    int // the ID of the last message
 }
 
-// Encoded returns the message in the format. Only for the first subscriber that asks, it calls encode.
-func (m *Message) Encoded(format string, encode func(*ent.Message) []byte) []byte {
-	encoded, _ := m.encodings.LoadOrStore(format, sync.OnceValue(func() []byte { return encode(m.Message) }))
-	return encoded.(func() []byte)()
+// place is where a batch begins, and its format.
+type place struct {
+	after  int
+	format string
 }
 
-// batch is the messages that a subscriber holds.
-type batch struct{ messages []*Message }
+// maxRecent is how many bytes of batches are kept for subscribers that may come to the same place.
+const maxRecent = 1 << 20
 
-// batches are those that any subscriber holds, by the ID of the message before them. Subscribers at the same place share one:
-// those that are up to date, and those that stopped reading there.
+// batches are those that were read last, and those that any subscriber holds. Subscribers at the same place share one: those that
+// are up to date, and those that stopped reading there. The messages themselves are not kept.
 type batches struct {
 	read func(ctx context.Context, after int) ([]*ent.Message, error)
 
-	mu   sync.Mutex
-	held map[int]weak.Pointer[batch]
+	mu     sync.Mutex
+	known  map[place]weak.Pointer[batch]
+	recent []*batch
+	size   int // bytes of the recent ones
 }
 
 // after returns messages after the one with the ID last. Subscribers read the database one at a time: the first one reads for
 // the others.
-func (b *batches) after(ctx context.Context, last int) (*batch, error) {
+func (b *batches) after(ctx context.Context, last int, encoder Encoder) (*batch, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if held := b.held[last].Value(); held != nil {
+	here := place{last, encoder.Format}
+	if held := b.known[here].Value(); held != nil {
 		return held, nil
 	}
 	messages, err := b.read(ctx, last)
-	read := new(batch)
+	read := &batch{last: last}
 	for _, m := range messages {
-		read.messages = append(read.messages, &Message{Message: m})
+		read.encoded, read.last = encoder.Append(read.encoded, m), m.ID
 	}
 	if len(messages) > 0 {
-		b.held[last] = weak.Make(read)
-		runtime.AddCleanup(read, b.forget, last)
+		b.known[here] = weak.Make(read)
+		runtime.AddCleanup(read, b.forget, here)
+		b.keep(read)
 	}
 	return read, err
 }
 
+// keep keeps a batch for those that come to its place soon, in place of older ones. A large one would take the place of many.
+func (b *batches) keep(read *batch) {
+	if len(read.encoded) > maxRecent/64 {
+		return
+	}
+	b.recent = append(b.recent, read)
+	for b.size += len(read.encoded); b.size > maxRecent; b.recent = slices.Delete(b.recent, 0, 1) {
+		b.size -= len(b.recent[0].encoded)
+	}
+}
+
 // forget removes the pointer to a batch that nobody holds, unless it has been read again.
-func (b *batches) forget(last int) {
+func (b *batches) forget(here place) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.held[last].Value() == nil {
-		delete(b.held, last)
+	if b.known[here].Value() == nil {
+		delete(b.known, here)
 	}
 }
