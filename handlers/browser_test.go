@@ -375,8 +375,7 @@ const look = `(async () => {
 		"identical-links-same-purpose", // the times of two messages in one minute: level AAA
 	];
 	const rules = Object.fromEntries(axe.getRules().map(({ruleId}) => [ruleId, {enabled: !left.includes(ruleId)}]));
-	document.body.style.backgroundImage = "none"; // the red line: axe cannot tell the contrast on a gradient
-	for (const news of document.querySelectorAll(".news")) news.style = "position: static; height: auto"; // nor of a message that it covers
+	for (const cover of document.querySelectorAll(".news, .day > h2")) cover.style = "position: static; height: auto"; // axe cannot tell the contrast of what they cover
 	const scrolled = await axe.run({runOnly: ["scrollable-region-focusable"]});
 	for (const code of document.querySelectorAll(".code")) code.style.whiteSpace = "pre-wrap"; // nor of what is out of sight
 	const {violations, incomplete} = await axe.run({rules});
@@ -405,7 +404,7 @@ func TestPaperHasMessagesOnly(t *testing.T) {
 }
 
 // TestLooks opens every page in both schemes at both ends of the widths, and lets axe judge it. With
-// DAYBOOK_TEST_SCREENSHOTS=folder it leaves a screenshot of each there.
+// DAYBOOK_TEST_SCREENSHOTS=folder it leaves a screenshot of each there, and of widths in between.
 func TestLooks(t *testing.T) {
 	full, empty, long, texts, tab := open(t), open(t), open(t), open(t), launch(t)
 	long.fill(60)
@@ -435,11 +434,14 @@ func TestLooks(t *testing.T) {
 		tab.do(chromedp.SetValue(area, strings.Repeat("too long ", 150)), chromedp.Click(button))
 		tab.until(`document.querySelector("[role=alert]")`)
 	}
+	say := chromedp.Evaluate[chromedp.Void](`document.querySelector(".news p").textContent = "Connection lost. Trying again…"`)
+	lost := func() { tab.do(say) } // without waiting for it
 	news := func() {
 		tab.do(chromedp.Evaluate[chromedp.Void](`scrollTo(0, 1000)`))
 		tab.until(`document.querySelector(".book").getBoundingClientRect().top < 0`)
 		long.record("while one reads")
 		tab.until(`document.querySelector(".news").textContent`)
+		tab.do(say)
 	}
 	pages := []struct {
 		name, url string
@@ -452,18 +454,24 @@ func TestLooks(t *testing.T) {
 		{name: "found", url: full.url + "/?q=THE+in"},
 		{name: "not-found", url: full.url + "/?q=nowhere"},
 		{name: "news", url: long.url, then: news},
+		{name: "lost", url: full.url, then: lost},
 		{name: "message", url: full.url + "/messages/3"},
 		{name: "texts", url: texts.url},
 		{name: "texts-found", url: texts.url + "/?q=EXAMPLE+line+run"},
 		{name: "in-list", url: texts.url + "/?before=28#message-3"},
 		{name: "code", url: texts.url + "/messages/3"},
 		{name: "form", url: full.url + "/record"},
+		{name: "confirm", url: full.url + "/record?msg=from+a+link"},
 		{name: "refused", url: full.url, then: refused},
 		{name: "error", url: full.url + "/messages/404"},
 	}
+	folder, widths := os.Getenv("DAYBOOK_TEST_SCREENSHOTS"), []int64{320, 1280}
+	if folder != "" {
+		widths = []int64{320, 360, 768, 1280}
+	}
 	for _, page := range pages {
 		for _, scheme := range []string{"light", "dark"} {
-			for _, width := range []int64{360, 1280} {
+			for _, width := range widths {
 				name := fmt.Sprintf("%s-%s-%d.png", page.name, scheme, width)
 				tab.do(
 					chromedp.EmulateViewport(width, 800),
@@ -475,7 +483,7 @@ func TestLooks(t *testing.T) {
 				if page.then != nil {
 					page.then()
 				}
-				if folder := os.Getenv("DAYBOOK_TEST_SCREENSHOTS"); folder != "" {
+				if folder != "" {
 					picture := get(tab, chromedp.CaptureScreenshot())
 					if err := os.WriteFile(filepath.Join(folder, name), picture, 0o644); err != nil {
 						t.Fatal(err)

@@ -123,8 +123,8 @@ func TestPagesLoadOnlyWhatIsServed(t *testing.T) {
 	page := b.send("GET", "/", "", "Accept", browser)
 	problem := b.send("GET", "/nowhere", "", "Accept", browser)
 	files := regexp.MustCompile(`(?:src|href)="\./(static/[^"]+)"`).FindAllStringSubmatch(page.body, -1)
-	if len(files) != 3 {
-		t.Fatalf("the page names %d files, want style sheet, script and icon", len(files))
+	if len(files) != 5 {
+		t.Fatalf("the page names %d files, want style sheet, script, two icons and manifest", len(files))
 	}
 	for _, file := range files {
 		got := b.send("GET", "/"+file[1], "")

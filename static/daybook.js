@@ -1,13 +1,19 @@
 // What a page does besides what HTML does by itself. Without this script everything still works.
 
 const form = document.querySelector("form.record");
-const book = document.querySelector("[data-live]"); // the newest page of messages
+const search = document.querySelector(".search input");
+const list = document.querySelector("[data-live]"); // the newest page of messages
 
-// Ctrl+Enter, or Cmd+Enter on a Mac, records.
+// Ctrl+Enter, or Cmd+Enter on a Mac, records. A slash leads to the search, except where it is typed.
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
-  event.target.closest?.("form.record")?.requestSubmit();
+  const { key, target, ctrlKey, metaKey, altKey } = event;
+  if (key === "Enter" && (ctrlKey || metaKey)) target.closest?.("form.record")?.requestSubmit();
+  if (key !== "/" || ctrlKey || metaKey || altKey || target.closest?.("input, textarea")) return;
+  event.preventDefault();
+  search.focus();
+  search.select();
 });
+search.setAttribute("aria-keyshortcuts", "/");
 
 // The text area grows with its text by CSS (field-sizing); this is for browsers that do not know that yet.
 const grow = (area) => {
@@ -15,122 +21,211 @@ const grow = (area) => {
   area.style.height = "auto";
   area.style.height = `${area.scrollHeight}px`;
 };
-form?.msg.addEventListener("input", () => grow(form.msg));
-if (form) grow(form.msg);
+
+// A draft outlives a reload: not every browser restores it by itself. Where a site may store nothing, it does not.
+const draftName = `draft ${location.pathname}${location.search}`;
+const saveDraft = (text) => {
+  try {
+    sessionStorage.setItem(draftName, text);
+  } catch { /* as said */ }
+};
+const restoreDraft = () => {
+  try {
+    form.msg.value = sessionStorage.getItem(draftName) || form.msg.value;
+  } catch { /* as said */ }
+};
+if (form) {
+  restoreDraft();
+  grow(form.msg);
+  form.msg.addEventListener("input", () => {
+    grow(form.msg);
+    saveDraft(form.msg.value);
+  });
+  if (!list) form.addEventListener("submit", () => saveDraft("")); // the next page has it, or says why not
+}
 
 const parse = (html) => new DOMParser().parseFromString(html, "text/html");
 
 // The rest is for the newest page: it shows what is recorded while it is open, and records without being loaded again.
-if (book) live(book);
+if (list) live(list);
 
-function live(book) {
-  const number = (entry) => Number(entry.id.replace("message-", ""));
-  const date = (day) => day.querySelector("h2 time").dateTime;
+function live(list) {
+  const idOf = (entry) => Number(entry.id.replace("message-", ""));
+  const dateOf = (day) => day.querySelector("h2 time").dateTime;
+  const count = (n) => n === 1 ? "1 new message" : `${n} new messages`;
+  const atTop = () => list.getBoundingClientRect().top >= 0;
 
-  const longest = 1000; // entries, of a page that has been open for long
-  let newest = Math.max(0, ...[...book.querySelectorAll(".entry")].map(number)); // that has come
-  let later = []; // what is to be shown when it moves nothing that is being read
+  const maxEntries = 1000; // of a page that has been open for long
+  let newest = Math.max(0, ...[...list.querySelectorAll(".entry")].map(idOf)); // received so far
+  let waiting = []; // received, but not shown yet
+  let sending = false; // a message is on its way
+  const own = new Set(); // the IDs of messages recorded here
 
-  const status = document.createElement("div"); // is read out when it changes
-  status.className = "news";
-  status.setAttribute("role", "status");
-  book.before(status);
+  // What is in these elements is read out when it changes.
+  const addStatus = (className) => {
+    const status = document.createElement("div");
+    status.className = className;
+    status.setAttribute("role", "status");
+    list.before(status);
+    return status;
+  };
+  const announcement = addStatus("unseen"); // of messages that are shown at once
+  const news = addStatus("news");
+  const note = document.createElement("p");
+  const more = document.createElement("button"); // says how much is waiting, and shows it
+  news.append(note);
+  more.addEventListener("click", () => {
+    showAll();
+    list.tabIndex = -1;
+    list.focus({ preventScroll: true });
+    scrollTo({ top: 0 });
+  });
+
+  // say shows a sentence, for some seconds or until there is another.
+  let silence;
+  const say = (sentence, seconds) => {
+    clearTimeout(silence);
+    if (seconds) silence = setTimeout(say, seconds * 1000, "");
+    note.textContent = sentence;
+  };
 
   // add puts an entry of another document where it belongs: on top.
   const add = (entry) => {
     const from = entry.closest(".day");
-    let day = book.querySelector(".day");
-    if (!day || date(day) !== date(from)) {
+    let day = list.querySelector(".day");
+    if (!day || dateOf(day) !== dateOf(from)) {
       day = document.importNode(from, true);
       day.querySelector(".entries").replaceChildren();
-      book.querySelector(".empty")?.remove();
-      book.prepend(day);
+      list.querySelector(".empty")?.remove();
+      list.prepend(day);
     }
     day.querySelector(".entries").prepend(document.importNode(entry, true));
   };
 
   const replace = (page) => {
-    book.replaceChildren(...page.querySelector("[data-live]").childNodes);
-    newest = Math.max(newest, ...[...book.querySelectorAll(".entry")].map(number));
+    list.replaceChildren(...page.querySelector("[data-live]").childNodes);
+    newest = Math.max(newest, ...[...list.querySelectorAll(".entry")].map(idOf));
   };
 
-  // come takes what has come, and shows it, or how much it is.
-  const come = (count, show) => {
-    later.push({ count, show });
-    if (book.getBoundingClientRect().top >= 0) return showAll();
-    const n = later.reduce((sum, { count }) => sum + count, 0);
-    const button = document.createElement("button");
-    button.textContent = n === 1 ? "1 new message" : `${n} new messages`;
-    button.addEventListener("click", () => {
+  const receive = (entries, show) => {
+    waiting.push({ entries, show });
+    showNews();
+  };
+
+  // showNews shows what is waiting, or only how much it is if that would move what is being read. While a message is on its way it
+  // shows nothing: that message would stand in the list and still in the field.
+  const showNews = () => {
+    if (waiting.length === 0 || sending) return;
+    const entries = waiting.flatMap(({ entries }) => entries);
+    if (atTop()) {
+      announce(entries.filter((entry) => !own.has(idOf(entry))));
       showAll();
-      book.tabIndex = -1;
-      book.focus({ preventScroll: true });
-      scrollTo({ top: 0 });
-    });
-    status.replaceChildren(button);
-  };
-
-  const showAll = () => {
-    if (later.length === 0) return;
-    for (const { show } of later.splice(0)) show();
-    status.replaceChildren();
-    if (book.querySelectorAll(".entry").length > longest) load().then(replace, () => {}); // one page again
-  };
-  document.addEventListener("scroll", () => {
-    if (book.getBoundingClientRect().top >= 0) showAll();
-  }, { passive: true });
-
-  // merge takes what a page has that has not come yet, or all of it if more has been recorded than a page shows.
-  const merge = (page) => {
-    const entries = [...page.querySelectorAll("[data-live] .entry")].reverse();
-    const missing = entries.filter((entry) => number(entry) > newest);
-    if (missing.length === 0) return;
-    newest = number(missing.at(-1));
-    if (missing.length === entries.length && page.querySelector("a[rel=next]")) {
-      later = [];
-      come(missing.length, () => replace(page));
       return;
     }
-    come(missing.length, () => missing.forEach(add));
+    more.textContent = count(entries.length);
+    if (!more.isConnected) news.append(more);
+  };
+
+  let promised = 0; // the ID of a message of which a note says that it will appear
+  const showAll = () => {
+    if (waiting.length === 0 || sending) return;
+    for (const { show } of waiting.splice(0)) show();
+    more.remove();
+    if (promised && promised <= newest) {
+      promised = 0;
+      say("");
+    }
+    if (list.querySelectorAll(".entry").length > maxEntries) load().then(replace, () => {}); // one page again
+  };
+  document.addEventListener("scroll", () => {
+    if (atTop()) showAll();
+  }, { passive: true });
+
+  // announce has a screen reader say what has come. What comes within a second is one announcement.
+  const unannounced = [];
+  const announce = (entries) => {
+    if (unannounced.length === 0 && entries.length > 0) setTimeout(() => {
+      const [first, ...others] = unannounced.splice(0);
+      const text = first.querySelector(".value").textContent;
+      announcement.textContent = others.length > 0 ? count(others.length + 1) : `New message: ${[...text].slice(0, 100).join("")}`;
+    }, 1000);
+    unannounced.push(...entries);
+  };
+
+  // merge takes from a page what has not been received yet, or all of it if more has been recorded than a page shows.
+  const merge = (page) => {
+    const entries = [...page.querySelectorAll("[data-live] .entry")].reverse();
+    const missing = entries.filter((entry) => idOf(entry) > newest);
+    if (missing.length === 0) return;
+    newest = idOf(missing.at(-1));
+    if (missing.length === entries.length && page.querySelector("a[rel=next]")) {
+      waiting = [];
+      receive(missing, () => replace(page));
+      return;
+    }
+    receive(missing, () => missing.forEach(add));
   };
 
   const load = async () => {
     const response = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (!response.ok) throw new Error(response.statusText);
-    return parse(await response.text());
+    const page = parse(await response.text());
+    connected();
+    return page;
+  };
+
+  // The page says when it has lost the server, and when it has it again. A short absence, such as a restart, is not worth a word.
+  let lostTimer;
+  let lost = false; // and the page says so
+  const disconnected = () => {
+    lostTimer ??= setTimeout(() => {
+      lost = true;
+      say("Connection lost. Trying again…");
+    }, 6000);
+  };
+  const connected = () => {
+    clearTimeout(lostTimer);
+    lostTimer = undefined;
+    if (lost) say("Connected again.", 5);
+    lost = false;
   };
 
   // While it is shown, the page listens. A browser has only few connections to a server, so a hidden one does not.
   let source;
-  const told = []; // what has come since the page was last drawn: to draw it for each of thousands would take minutes
-  const mergeTold = () => merge(parse(`<div data-live>${told.splice(0).reverse().join("")}</div>`));
+  const received = []; // events since the page was last drawn: to draw it for each of thousands would take minutes
+  const mergeReceived = () => merge(parse(`<div data-live>${received.splice(0).reverse().join("")}</div>`));
   const listen = () => {
     if (source || document.hidden) return;
-    source = new EventSource(`${book.dataset.live}?after=${newest}`);
+    source = new EventSource(`${list.dataset.live}?after=${newest}`);
     source.onmessage = ({ data }) => {
-      if (told.push(data) === 1) requestAnimationFrame(mergeTold);
+      if (received.push(data) === 1) requestAnimationFrame(mergeReceived);
     };
-    source.onerror = () => { // a server that stops ends all streams: they shall not all come back at once
-      quit();
-      setTimeout(comeBack, 1000 + 4000 * Math.random());
-    };
+    source.onopen = connected;
+    source.onerror = retry;
   };
-  const quit = () => {
+  const stopListening = () => {
     source?.close();
     source = undefined;
   };
-  const comeBack = async () => {
+  const retry = () => { // a server that stops ends all streams: they shall not all come back at once
+    stopListening();
+    disconnected();
+    setTimeout(resume, 1000 + 4000 * Math.random());
+  };
+  const resume = async () => {
     if (source || document.hidden) return;
     await load().then(merge).catch(() => {}); // while the server is away, listening fails, too, and is tried again
     listen();
   };
-  document.addEventListener("visibilitychange", () => document.hidden ? quit() : comeBack());
-  addEventListener("pagehide", quit);
-  addEventListener("pageshow", ({ persisted }) => persisted && comeBack());
+  document.addEventListener("visibilitychange", () => document.hidden ? stopListening() : resume());
+  addEventListener("pagehide", stopListening);
+  addEventListener("pageshow", ({ persisted }) => persisted && resume());
+  addEventListener("offline", retry);
+  addEventListener("online", resume);
   listen();
 
   // Recording, without leaving the page.
-  const complain = (problem) => {
+  const showProblem = (problem) => {
     form.querySelector(".problem")?.remove();
     form.msg.removeAttribute("aria-invalid");
     form.msg.removeAttribute("aria-describedby");
@@ -149,11 +244,13 @@ function live(book) {
   // A key of its own for each message, wherever the next page may be. crypto.randomUUID is not there without HTTPS.
   const newKey = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
-  // show shows what has just been recorded. If the list cannot be had now, the stream brings it.
-  const show = async ({ id }) => {
+  // showRecorded shows the message that has just been recorded. If the list cannot be had now, the stream brings it.
+  const showRecorded = async (id) => {
     await load().then(merge).catch(() => {});
     showAll();
-    if (newest < id) status.textContent = "It is recorded, and will appear here.";
+    if (newest >= id) return;
+    promised = id;
+    say("It is recorded, and will appear here.");
   };
 
   // It asks for JSON, as that is answered with 201 if the message is recorded, and only then. For a page, the answer would be a
@@ -165,34 +262,54 @@ function live(book) {
       headers: { Accept: "application/json" },
       body: new URLSearchParams(new FormData(form)),
     });
-    const answer = response.json().catch(() => ({})); // it is not ours, or has broken off
+    const { id, detail } = await response.json().catch(() => ({})); // it is not the server's, or has broken off
     const recorded = response.status === 201;
     if (recorded || response.status === 422) form.key.value = newKey(); // a message has the old one: this one, or another
     if (!recorded) {
-      complain((await answer).detail ?? "It was not recorded.");
+      showProblem(detail ?? "It was not recorded.");
       return;
     }
-    complain("");
+    connected();
+    showProblem("");
     if (form.msg.value.startsWith(sent)) form.msg.setRangeText("", 0, sent.length); // and what was typed meanwhile stays
+    saveDraft(form.msg.value);
     grow(form.msg);
-    answer.then(show); // the next message need not wait for that
+    returnFocus();
+    own.add(id);
+    announcement.textContent = "Recorded.";
+    showRecorded(id); // the next message need not wait for that
   };
 
-  let underWay = false;
+  // returnFocus lets one go on writing, unless that would open the keyboard of a phone, or one has gone elsewhere meanwhile.
+  const returnFocus = () => {
+    const there = document.activeElement;
+    if (!matchMedia("(hover: hover) and (pointer: fine)").matches) return;
+    if (there === document.body || form.contains(there)) form.msg.focus();
+  };
+
+  const setSending = (on) => {
+    sending = on;
+    form.setAttribute("aria-busy", on);
+    form.querySelector("button").setAttribute("aria-disabled", on);
+  };
+
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (underWay) return;
-    underWay = true;
+    if (sending) return;
+    setSending(true);
     try {
       await record();
     } catch {
-      complain("The book cannot be reached. The message is still here, and can be recorded again.");
+      showProblem("The server cannot be reached. Your message is still here: try again.");
     } finally {
-      underWay = false;
+      setSending(false);
+      showNews();
     }
   });
 
-  // Where the book is, seen from here: a proxy may have put it elsewhere.
-  const command = book.querySelector(".empty code");
-  if (command) command.textContent = `curl -d 'hello world' ${form.action.replace("http://", "")}`;
+  // Where the server is, seen from here: a proxy may have put it elsewhere.
+  for (const command of document.querySelectorAll(".command")) {
+    const address = (_, name) => new URL(name, form.action).href.replace("http://", "");
+    command.textContent = command.textContent.replace(/\S+\/(record|live)$/, address);
+  }
 }

@@ -121,7 +121,13 @@ type Messages struct {
 	Query    url.Values     // the parameters of the page's own address
 	Zone     *time.Location // of the days and times
 	Key      string         // the form's idempotency key
-	Command  string         // a command that records a message, for a list that is still empty
+	Command  string         // a command that records a message
+}
+
+// follow returns the command that shows messages as they are recorded, at the address where Command records one.
+func (v Messages) follow() string {
+	address := v.Command[strings.LastIndex(v.Command, " ")+1:]
+	return "curl -N " + strings.TrimSuffix(address, "record") + "live"
 }
 
 // heading says what the page shows.

@@ -36,3 +36,6 @@ type Form struct {
 	Value   string // the text in the form
 	Key     string // the idempotency key: a form that is sent twice records once
 }
+
+// confirms reports whether the form asks to confirm a message that came with an address.
+func (v Form) confirms() bool { return v.Value != "" && v.Detail == "" }
