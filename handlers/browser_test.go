@@ -451,6 +451,7 @@ func TestLooks(t *testing.T) {
 		{name: "messages", url: full.url},
 		{name: "page", url: full.url + "/?before=5&limit=2"},
 		{name: "past", url: full.url + "/?after=6"},
+		{name: "day", url: full.url + "/?on=2026-11-19"},
 		{name: "found", url: full.url + "/?q=THE+in"},
 		{name: "not-found", url: full.url + "/?q=nowhere"},
 		{name: "news", url: long.url, then: news},
@@ -495,5 +496,22 @@ func TestLooks(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestDayInTheBrowser goes to a day by the field and by a heading, without scripts.
+func TestDayInTheBrowser(t *testing.T) {
+	b, tab := open(t), launch(t)
+	b.fill(4)
+	b.exec("UPDATE messages SET recorded_at = '2026-11-19 12:00:00+00:00' WHERE id < 3")
+	tab.do(command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
+	tab.do(chromedp.Navigate(b.url), chromedp.SetValue(chromedp.CSS("[name=on]"), "2026-11-19"), chromedp.Click(chromedp.CSS(".to-day button")))
+	tab.at(b.url+"/?on=2026-11-19", "#message-2")
+	tab.do(chromedp.Click(chromedp.CSS(`a[rel="prev"]`)))
+	tab.at(b.url+"/?on="+time.Now().Format(time.DateOnly), "#message-4")
+	tab.do(chromedp.Navigate(b.url+"/?before=3"), chromedp.Click(chromedp.CSS(".day h2 a")))
+	tab.at(b.url+"/?on=2026-11-19", "#message-1")
+	if got := tab.text("h1"); got != "Messages of 19 November 2026" {
+		t.Errorf("the page is headed %q", got)
 	}
 }

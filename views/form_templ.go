@@ -80,7 +80,7 @@ func (v Form) HTML(root string) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = layout(root, "Record · Daybook", "").Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = layout(root, "Record · Daybook", nil).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

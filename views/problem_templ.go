@@ -128,7 +128,7 @@ func (v Problem) HTML(root string) templ.Component {
 			}
 			return nil
 		})
-		templ_7745c5c3_Err = layout(root, http.StatusText(v.Status)+" · Daybook", "").Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = layout(root, http.StatusText(v.Status)+" · Daybook", nil).Render(templ.WithChildren(ctx, templ_7745c5c3_Var2), templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
