@@ -505,12 +505,13 @@ func TestDayInTheBrowser(t *testing.T) {
 	b.fill(4)
 	b.exec("UPDATE messages SET recorded_at = '2026-11-19 12:00:00+00:00' WHERE id < 3")
 	tab.do(command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))
-	tab.do(chromedp.Navigate(b.url), chromedp.SetValue(chromedp.CSS("[name=on]"), "2026-11-19"), chromedp.Click(chromedp.CSS(".to-day button")))
-	tab.at(b.url+"/?on=2026-11-19", "#message-2")
+	tab.do(chromedp.Navigate(b.url), chromedp.Click(chromedp.CSS(".to-day summary")),
+		chromedp.SetValue(chromedp.CSS("[name=on]"), "2026-11-19"), chromedp.Click(chromedp.CSS(".to-day button")))
+	tab.at(b.url+"/?on=2026-11-19", `[name=on][value="2026-11-19"]`)
 	tab.do(chromedp.Click(chromedp.CSS(`a[rel="prev"]`)))
 	tab.at(b.url+"/?on="+time.Now().Format(time.DateOnly), "#message-4")
 	tab.do(chromedp.Navigate(b.url+"/?before=3"), chromedp.Click(chromedp.CSS(".day h2 a")))
-	tab.at(b.url+"/?on=2026-11-19", "#message-1")
+	tab.at(b.url+"/?on=2026-11-19", `[name=on][value="2026-11-19"]`)
 	if got := tab.text("h1"); got != "Messages of 19 November 2026" {
 		t.Errorf("the page is headed %q", got)
 	}

@@ -84,7 +84,7 @@ func TestDayStaysInSight(t *testing.T) {
 		tab.until(fmt.Sprintf(`(() => {
 			const head = document.querySelectorAll(".day > h2")[%d], box = head.getBoundingClientRect();
 			const entry = document.getElementById("message-%d").getBoundingClientRect();
-			return scrollY > 0 && box.top === 0 && head.contains(document.elementFromPoint(innerWidth / 2, 10)) && entry.top >= box.bottom && entry.top < 100;
+			return scrollY > 0 && box.top === 0 && head.contains(document.elementFromPoint(innerWidth / 2, 10)) && entry.top >= box.bottom && entry.top < innerHeight / 2;
 		})()`, i, id))
 	}
 	if tab.is(`getComputedStyle(document.querySelector(".day > h2")).backgroundColor === "rgba(0, 0, 0, 0)"`) {
@@ -251,7 +251,7 @@ func TestPageAsksToConfirm(t *testing.T) {
 		}
 	}
 	tab.do(chromedp.Navigate(b.url + "/record?msg=linked"))
-	if !tab.is(`document.querySelector("h1").getBoundingClientRect().height > 20 && document.querySelectorAll("button").length === 1`) {
+	if !tab.is(`document.querySelector("h1").getBoundingClientRect().height > 20 && [...document.querySelectorAll("button")].filter(button => button.checkVisibility()).length === 1`) {
 		t.Error("the question cannot be seen, or there are several buttons")
 	}
 	tab.do(chromedp.SetValue(area, "linked and mended"), chromedp.Click(button), chromedp.WaitVisible(first))
