@@ -41,9 +41,9 @@ const grace = 9 * time.Second
 // patience is how long a shutdown takes before it says what it waits for.
 const patience = 300 * time.Millisecond
 
-// gcPercent lets the small heap grow further before Go collects garbage: with the default, a page takes longer. With much more, a
+// gcPercent lets the small heap grow further before Go collects garbage: with the default, a page takes longer. With more, a
 // thousand followers would double the memory.
-const gcPercent = 150
+const gcPercent = 200
 
 // commandLine has the flags and commands. Each flag also has an environment variable: DAYBOOK_ and the flag's name.
 type commandLine struct {
@@ -331,9 +331,12 @@ func (q *logQueue) Close() {
 // escape replaces characters that could control a terminal, or hide or reorder text, by \u and four hexadecimal digits. In slog's
 // text there are none; in its JSON they are always inside a string, where this means the same character.
 func escape(lines []byte) []byte {
+	if !bytes.ContainsFunc(lines, unprintable) { // as almost always
+		return lines
+	}
 	escaped := make([]byte, 0, len(lines))
 	for _, r := range string(lines) {
-		if r == '\n' || unicode.IsPrint(r) {
+		if !unprintable(r) {
 			escaped = utf8.AppendRune(escaped, r)
 			continue
 		}
@@ -343,3 +346,5 @@ func escape(lines []byte) []byte {
 	}
 	return escaped
 }
+
+func unprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }

@@ -12,6 +12,7 @@ import (
 
 	"daybook/ent"
 	"daybook/ent/message"
+	"daybook/ent/predicate"
 	"daybook/live"
 	"daybook/views"
 )
@@ -72,10 +73,19 @@ func (a app) follow(c echo.Context) error {
 	return nil
 }
 
-// following returns the next messages for a follower.
-func (a app) following(ctx context.Context, after int) ([]*ent.Message, error) {
-	messages, _, err := take(ctx, a.client, oldestFirst, followSize, followText, message.IDGT(after))
-	return messages, err
+// following returns the next messages for a follower. It does not read one more to see that there is one.
+func (a app) following(ctx context.Context, after int) (messages []*ent.Message, err error) {
+	size := 0
+	for m, err := range rows(ctx, a.client, oldestFirst, []predicate.Message{message.IDGT(after)}) {
+		if err != nil {
+			return nil, err
+		}
+		messages = append(messages, m)
+		if size += len(m.Value); len(messages) == followSize || size >= followText {
+			break
+		}
+	}
+	return messages, nil
 }
 
 // newestID returns the ID of the newest message, or 0.

@@ -3,6 +3,7 @@ package handlers
 import (
 	"cmp"
 	"context"
+	"iter"
 	"maps"
 	"math"
 	"net/http"
@@ -212,10 +213,29 @@ func (s span) contains(words []string) (conditions []predicate.Message) {
 }
 
 // take returns the first messages that meet the conditions, and reports whether there are more: at most so many, and with so many
-// bytes of text, unless the first one alone has more. It does not read the folded value, which is as long as the value.
+// bytes of text, unless the first one alone has more.
 func take(
 	ctx context.Context, client *ent.Client, order message.OrderOption, most, text int, conditions ...predicate.Message,
 ) (messages []*ent.Message, more bool, err error) {
+	size := 0
+	for m, err := range rows(ctx, client, order, conditions) {
+		if err != nil {
+			return nil, false, err
+		}
+		size += len(m.Value)
+		if len(messages) == most || len(messages) > 0 && size > text {
+			return messages, true, nil
+		}
+		messages = append(messages, m)
+	}
+	return messages, false, nil
+}
+
+// rows yields the messages that meet the conditions, one by one from the database, so that many take no more memory than a few.
+// It does not read the folded value, which is as long as the value. An error comes last.
+func rows(
+	ctx context.Context, client *ent.Client, order message.OrderOption, conditions []predicate.Message,
+) iter.Seq2[*ent.Message, error] {
 	query := sql.Dialect(dialect.SQLite).
 		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).
 		From(sql.Table(message.Table))
@@ -224,21 +244,22 @@ func take(
 	}
 	order(query)
 	statement, args := query.Query()
-	rows, err := client.QueryContext(ctx, statement, args...)
-	if err != nil {
-		return nil, false, err
-	}
-	defer rows.Close()
-	for size := 0; rows.Next(); {
-		var m ent.Message
-		if err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt); err != nil {
-			return nil, false, err
+	return func(yield func(*ent.Message, error) bool) {
+		rows, err := client.QueryContext(ctx, statement, args...)
+		if err != nil {
+			yield(nil, err)
+			return
 		}
-		size += len(m.Value)
-		if len(messages) == most || len(messages) > 0 && size > text {
-			return messages, true, nil
+		defer rows.Close()
+		for rows.Next() {
+			var m ent.Message
+			err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt)
+			if !yield(&m, err) || err != nil {
+				return
+			}
 		}
-		messages = append(messages, &m)
+		if err := rows.Err(); err != nil {
+			yield(nil, err)
+		}
 	}
-	return messages, false, rows.Err()
 }
