@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,7 +43,7 @@ const grace = 9 * time.Second
 const patience = 300 * time.Millisecond
 
 // gcPercent lets the small heap grow further before Go collects garbage: with the default, a page takes longer. With more, a
-// thousand followers would double the memory.
+// thousand followers would take more than 100 MB.
 const gcPercent = 200
 
 // commandLine has the flags and commands. Each flag also has an environment variable: DAYBOOK_ and the flag's name.
@@ -77,6 +78,9 @@ func main() {
 	)
 	command, err := parser.Parse(os.Args[1:])
 	if err != nil {
+		if slices.Contains(os.Args, "--log=json") || os.Getenv("DAYBOOK_LOG") == "json" {
+			line.Log = "json" // which a command line that cannot be parsed does not set
+		}
 		line.say(os.Stderr, slog.LevelError, fmt.Sprintf("daybook: %s (see daybook --help)", err))
 		os.Exit(2)
 	}

@@ -353,6 +353,7 @@ func TestRefusedStart(t *testing.T) {
 		{"not a database", []string{"--database=letter.txt"}, 1, "letter.txt is not a SQLite database"},
 		{"a newer database", []string{"--database=newer.db"}, 1, "newer.db: the database was written by a newer version"},
 		{"an unknown flag", []string{"--colour"}, 2, "unknown flag --colour"},
+		{"an unknown flag, in JSON", []string{"--log=json", "--colour"}, 2, `"msg":"daybook: unknown flag --colour`},
 		{"an unknown command", []string{"sing"}, 2, "unexpected argument sing"},
 		{"a limit of nothing", []string{"--max-message=0"}, 2, "--max-message must be between 1 and"},
 		{"a limit that is no number", []string{"DAYBOOK_MAX_MESSAGE=much"}, 2, "much"},
