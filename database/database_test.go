@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -277,7 +278,7 @@ func TestRunningStatementIsNotInterrupted(t *testing.T) {
 // transaction could not.
 func TestWriterHasItsTurnFromTheBeginning(t *testing.T) {
 	driver, path := open(t)
-	other, err := sql.Open(sql.Drivers()[0], "file:"+url.PathEscape(path)+"?_busy_timeout=1")
+	other, err := sql.Open(sqliteName(), "file:"+url.PathEscape(path)+"?_busy_timeout=1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -544,4 +545,10 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	if content, err := os.ReadFile(text); err != nil || !strings.HasPrefix(string(content), "Dear Anna") {
 		t.Error("the file that is no database was changed")
 	}
+}
+
+// sqliteName returns the name under which database/sql has SQLite's driver.
+func sqliteName() string {
+	names := sql.Drivers()
+	return names[slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, "sqlite") })]
 }

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 var (
@@ -15,6 +18,8 @@ var (
 	// write-ahead log outgrew its bound. Rows that a reader has open end early, so its Commit returns this, too.
 	ErrHeldTooLong = errors.New("the transaction was ended: it blocked others for too long")
 
+	errUnknown   = errors.New("the connection was lost during COMMIT, so it is not known whether the transaction was committed")
+	errLost      = errors.New("the connection to the database was lost")
 	errShared    = errors.New("the commit was shared") // marks an error of which most members of the group are not the cause
 	errControl   = errors.New("a statement cannot begin or end a transaction: use Tx, Commit and Rollback")
 	errOnlyReads = errors.New("the transaction only reads (a GET only reads: mark the route with transaction.Write)")
@@ -42,30 +47,70 @@ const (
 	resultCommitHook   = resultConstraint | 2<<8 // control has refused a COMMIT
 )
 
-// IsBusy reports whether err means that the database was in use for too long. Trying again later may help.
-func IsBusy(err error) bool { return is(err, resultBusy, resultLocked) || errors.Is(err, errBusy) }
+// PostgreSQL's error codes (https://www.postgresql.org/docs/current/errcodes-appendix.html). Two characters are a class of them.
+const (
+	stateConnection      = "08"
+	stateConstraint      = "23"
+	stateReadOnly        = "25006"
+	stateSerialization   = "40001"
+	stateDeadlock        = "40P01"
+	stateFull            = "53100"
+	stateTooMany         = "53300" // connections
+	stateLockUnavailable = "55P03"
+	stateShutdown        = "57P"
+	stateCorrupt         = "XX00"
+)
+
+// IsBusy reports whether err means that the database was in use for too long, or that a server could not be reached, or has cut
+// the connection. Nothing is kept. Trying again later may help.
+func IsBusy(err error) bool {
+	if IsUnknown(err) {
+		return false
+	}
+	_, unreachable := errors.AsType[*pgconn.ConnectError](err)
+	return unreachable || is(err, resultBusy, resultLocked) || errors.Is(err, errBusy) || errors.Is(err, errLost) ||
+		state(err, stateLockUnavailable, stateConnection, stateTooMany, stateShutdown)
+}
 
 // IsFull reports whether err means that there is no space left.
-func IsFull(err error) bool { return is(err, resultFull) }
+func IsFull(err error) bool { return is(err, resultFull) || state(err, stateFull) }
 
-// IsReadOnly reports whether err means that a statement tried to write in a reading transaction, or to a read-only file.
-func IsReadOnly(err error) bool { return is(err, resultReadOnly) || errors.Is(err, errOnlyReads) }
+// IsReadOnly reports whether err means that a statement tried to write in a reading transaction, or to a database that is
+// read-only.
+func IsReadOnly(err error) bool {
+	return is(err, resultReadOnly) || errors.Is(err, errOnlyReads) || state(err, stateReadOnly)
+}
 
-// IsCorrupt reports whether err means that the file is damaged, or is no database.
-func IsCorrupt(err error) bool { return is(err, resultCorrupt, resultNotADB) }
+// IsCorrupt reports whether err means that the database is damaged, or the file is none.
+func IsCorrupt(err error) bool {
+	return is(err, resultCorrupt, resultNotADB) || state(err, stateCorrupt)
+}
 
 // IsConstraint reports whether err means that a write violates a constraint of the schema: a value that is not unique, a row that
 // others refer to.
-func IsConstraint(err error) bool { return is(err, resultConstraint) }
+func IsConstraint(err error) bool { return is(err, resultConstraint) || state(err, stateConstraint) }
 
-// IsRepeatable reports whether err means that the whole transaction may succeed if it runs again at once: a commit that it shared
-// has failed, and the next time it commits alone; or, in a transaction not of this package, another connection has written since.
+// IsRepeatable reports whether err means that the whole transaction may succeed if it runs again at once. On SQLite a commit that
+// it shared has failed, and the next time it commits alone; or, in a transaction not of this package, another connection has
+// written since. On PostgreSQL it could not be serialized, or was the victim of a deadlock.
 func IsRepeatable(err error) bool {
-	return result(err) == resultBusySnapshot || errors.Is(err, errShared)
+	return result(err) == resultBusySnapshot || errors.Is(err, errShared) || state(err, stateSerialization, stateDeadlock)
 }
 
+// IsUnknown reports whether err means that the connection to the server was lost during COMMIT: either everything is kept or
+// nothing, but it is not known which.
+func IsUnknown(err error) bool { return errors.Is(err, errUnknown) }
+
 // refusedToWrite reports whether a reader's connection has refused a statement because it writes.
-func refusedToWrite(err error) bool { return is(err, resultReadOnly, resultAuth) }
+func refusedToWrite(err error) bool {
+	return is(err, resultReadOnly, resultAuth) || state(err, stateReadOnly)
+}
 
 // is reports whether err is SQLite's, with one of the primary result codes.
 func is(err error, codes ...int) bool { return slices.Contains(codes, result(err)&0xff) }
+
+// state reports whether err is PostgreSQL's, with one of the codes or of the classes.
+func state(err error, codes ...string) bool {
+	answer, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && slices.ContainsFunc(codes, func(code string) bool { return strings.HasPrefix(answer.Code, code) })
+}

@@ -238,6 +238,12 @@ func (m *member) begin(ctx context.Context) (*sql.Conn, error) {
 	return w.conn, nil
 }
 
+// admit makes the statement go on when the request's context ends: if a write is interrupted, SQLite rolls back the whole
+// transaction, and the group with it.
+func (m *member) admit(ctx context.Context, _ string) (context.Context, error) {
+	return context.WithoutCancel(ctx), nil
+}
+
 func (m *member) err() error {
 	if m.writer.control.ended {
 		return ErrRolledBack

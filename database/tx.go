@@ -30,12 +30,22 @@ type tx struct {
 	done   error       // what every call returns once the transaction has ended
 }
 
-// role is how a transaction uses its connection: as a reader, or as a member of a group of writers.
+// role is how a transaction uses its connection: on SQLite as a reader or as a member of a group of writers, or on PostgreSQL.
 type role interface {
 	begin(context.Context) (*sql.Conn, error)
-	err() error // ErrRolledBack once the transaction has ended by itself
+	admit(ctx context.Context, query string) (context.Context, error) // returns the context to run a statement with
+	err() error                                                       // why the transaction has ended by itself, if it has
 	end(commit bool) error
 	blocksOthers() bool
+}
+
+func newTx(ctx context.Context, role role, watch *watch, writing bool) *tx {
+	t := &tx{role: role, writing: writing, watch: watch, trace: &trace{}}
+	if traced, ok := ctx.Value(traceKey{}).(*trace); ok {
+		t.trace = traced
+	}
+	t.Conn = entsql.Conn{ExecQuerier: t}
+	return t
 }
 
 func (t *tx) ExecContext(ctx context.Context, query string, args ...any) (result sql.Result, err error) {
@@ -74,7 +84,7 @@ func (t *tx) run(ctx context.Context, query string, statement func(context.Conte
 		return fmt.Errorf("the transaction goes on only from a savepoint (use transaction.Savepoint), because a statement failed: %w",
 			err)
 	}
-	err := t.try(ctx, statement)
+	err := t.try(ctx, query, statement)
 	if err == nil || t.failed == nil {
 		t.failed = err
 	}
@@ -82,7 +92,7 @@ func (t *tx) run(ctx context.Context, query string, statement func(context.Conte
 }
 
 // try runs a statement, and begins the transaction before the first one.
-func (t *tx) try(ctx context.Context, statement func(context.Context) error) (err error) {
+func (t *tx) try(ctx context.Context, query string, statement func(context.Context) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -97,11 +107,10 @@ func (t *tx) try(ctx context.Context, statement func(context.Context) error) (er
 		}
 		t.watch.add(t, now)
 	}
-	if t.writing {
-		// If a write is interrupted, SQLite rolls back the whole transaction, and the group with it.
-		ctx = context.WithoutCancel(ctx)
+	if ctx, err = t.role.admit(ctx, query); err == nil {
+		err = statement(ctx)
 	}
-	if err := statement(ctx); err != nil {
+	if err != nil {
 		return t.explain(err)
 	}
 	return nil
@@ -191,7 +200,7 @@ const (
 	watchPause = time.Second      // between two looks at the open transactions
 )
 
-// watch ends transactions that block others for too long. It has one timer for all of them (see readers for the cost of a timer).
+// watch ends transactions that block others for too long. It has one timer for all of them (see pool for the cost of a timer).
 type watch struct {
 	mu    sync.Mutex
 	open  map[*tx]time.Time // transactions and their begin

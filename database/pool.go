@@ -1,0 +1,78 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxWait is how long a wait for a connection or for a turn lasts before it fails as busy.
+const maxWait = 5 * time.Second
+
+// pool is connections that several transactions use at once. A place is the right to use one of them. database/sql could bound the
+// wait for a connection only by a timer for each request, which takes as long as a short transaction: it wakes up the network's
+// thread.
+type pool struct {
+	db      *sql.DB
+	places  chan struct{} // filled with those that are free
+	waiting atomic.Int32  // transactions and queries that wait for a place
+	gate    sync.RWMutex  // locked while new ones must wait
+}
+
+// newPool returns a pool that has at most size connections.
+func newPool(db *sql.DB, size int) *pool {
+	p := &pool{db: db, places: make(chan struct{}, size)}
+	p.db.SetMaxOpenConns(size)
+	p.db.SetMaxIdleConns(size)
+	p.giveBack(size)
+	return p
+}
+
+func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
+	p.gate.RLock()
+	//lint:ignore SA2001 if the lock was kept while waiting for a place, the gate could not be closed
+	p.gate.RUnlock()
+	select {
+	case <-p.places:
+	default:
+		p.waiting.Add(1)
+		err := await(ctx, p.places)
+		p.waiting.Add(-1)
+		if err != nil {
+			return nil, err
+		}
+	}
+	conn, err := p.db.Conn(ctx)
+	if err != nil {
+		p.giveBack(1)
+	}
+	return conn, err
+}
+
+// await waits for the channel, but no longer than ctx and maxWait allow.
+func await(ctx context.Context, channel <-chan struct{}) error {
+	limit := time.NewTimer(maxWait)
+	defer limit.Stop()
+	select {
+	case <-channel:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-limit.C:
+		return errBusy
+	}
+}
+
+// give gives a connection back once its rows are closed.
+func (p *pool) give(conn *sql.Conn) {
+	_ = conn.Close() // fails only if it is closed already
+	p.giveBack(1)
+}
+
+func (p *pool) giveBack(places int) {
+	for range places {
+		p.places <- struct{}{}
+	}
+}

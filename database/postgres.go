@@ -1,0 +1,304 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// maxEnd is how long the server may take to begin or end a transaction. It waits for its disk, and for a synchronous standby.
+const maxEnd = 10 * time.Second
+
+// postgresDriver is an ent driver for a PostgreSQL server.
+type postgresDriver struct {
+	entsql.Conn // ent's Exec and Query, which call ExecContext and QueryContext
+	config      *pgx.ConnConfig
+	pool        *pool
+	watch       *watch
+}
+
+// openPostgres opens the database that the URL names.
+func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
+	parsed, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, err // it does not show the password
+	}
+	has := func(parameter string) bool { return strings.Contains(url, parameter+"=") }
+	// A connection waits for the server most of the time, so more than the server's cores are of use: they share its flushes.
+	size := max(16, 4*runtime.NumCPU())
+	if has("pool_max_conns") {
+		size = int(parsed.MaxConns)
+	}
+	config := parsed.ConnConfig
+	if !has("connect_timeout") {
+		config.ConnectTimeout = maxWait
+	}
+	for name, value := range map[string]string{
+		"application_name": filepath.Base(os.Args[0]),
+		"client_encoding":  "UTF8",
+		"lock_timeout":     fmt.Sprint(maxWait.Milliseconds()),
+		// Package database ends such a transaction earlier. This is for the locks of a process that has stopped.
+		"idle_in_transaction_session_timeout": fmt.Sprint(2 * maxHold.Milliseconds()),
+	} {
+		if _, set := config.RuntimeParams[name]; !set {
+			config.RuntimeParams[name] = value
+		}
+	}
+	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &canceller{CancelRequestContextWatcherHandler: pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: maxWait}}
+	}
+	config.OnNotice = noteUnreplicated
+
+	d := &postgresDriver{config: config, watch: &watch{open: map[*tx]time.Time{}}}
+	d.Conn = entsql.Conn{ExecQuerier: d}
+	d.pool = newPool(stdlib.OpenDB(*config), size)
+	d.pool.db.SetConnMaxLifetime(parsed.MaxConnLifetime)
+	d.pool.db.SetConnMaxIdleTime(parsed.MaxConnIdleTime)
+	var encoding string
+	err = d.pool.db.QueryRowContext(ctx, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()").
+		Scan(&encoding)
+	if err == nil && encoding != "UTF8" {
+		err = fmt.Errorf("the database has the encoding %s: create one with UTF8", encoding)
+	}
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *postgresDriver) Close() error {
+	d.watch.stop()
+	return d.pool.db.Close()
+}
+
+func (d *postgresDriver) Dialect() string { return dialect.Postgres }
+
+func (d *postgresDriver) Tx(ctx context.Context) (dialect.Tx, error) { return d.BeginTx(ctx, nil) }
+
+// BeginTx returns a transaction, which begins with its first statement.
+func (d *postgresDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (dialect.Tx, error) {
+	if options == nil {
+		options = &sql.TxOptions{}
+	}
+	statement, err := beginStatement(options)
+	if err != nil {
+		return nil, err
+	}
+	role := &session{driver: d, statement: statement, writing: !options.ReadOnly}
+	return newTx(ctx, role, d.watch, role.writing), nil
+}
+
+// beginStatement returns the statement that begins a transaction. One that reads has a snapshot, unless the options say otherwise.
+func beginStatement(options *sql.TxOptions) (string, error) {
+	level, statement := options.Isolation, "BEGIN"
+	if options.ReadOnly {
+		statement += " READ ONLY"
+		if level == sql.LevelDefault {
+			level = sql.LevelRepeatableRead
+		}
+	}
+	switch level {
+	case sql.LevelDefault: // the server's, which is read committed
+		return statement, nil
+	case sql.LevelReadUncommitted, sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable:
+		return statement + " ISOLATION LEVEL " + strings.ToUpper(level.String()), nil
+	case sql.LevelSnapshot:
+		return statement + " ISOLATION LEVEL REPEATABLE READ", nil
+	}
+	return "", fmt.Errorf("begin: PostgreSQL has no isolation level %s", level)
+}
+
+// ExecContext runs a statement outside of a transaction.
+func (d *postgresDriver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	conn, err := d.pool.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer d.pool.give(conn)
+	return conn.ExecContext(ctx, query, args...)
+}
+
+// QueryContext runs a query outside of a transaction. The connection is given back when the rows are closed.
+func (d *postgresDriver) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	args, err := evaluate(args)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := d.pool.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := conn.QueryContext(ctx, query, args...)
+	go d.pool.give(conn)
+	return rows, err
+}
+
+// session is the role of a transaction on PostgreSQL.
+type session struct {
+	driver    *postgresDriver
+	statement string // that begins it
+	writing   bool
+	conn      *sql.Conn
+}
+
+// begin begins the transaction. A connection may have been lost while nobody used it, as when the server was restarted: then all of
+// them probably were, and begin tries a new one.
+func (s *session) begin(ctx context.Context) (_ *sql.Conn, err error) {
+	for range 2 {
+		if s.conn, err = s.driver.pool.take(ctx); err != nil {
+			return nil, err
+		}
+		if _, err = s.run(s.statement); err == nil {
+			return s.conn, nil
+		}
+		lost := s.err()
+		s.discard()
+		if lost == nil {
+			return nil, err
+		}
+		s.driver.pool.db.SetMaxIdleConns(0)
+		s.driver.pool.db.SetMaxIdleConns(cap(s.driver.pool.places))
+	}
+	return nil, fmt.Errorf("%w: %w", errLost, err)
+}
+
+// run runs a statement that begins or ends the transaction, and returns the command of the server's answer.
+func (s *session) run(statement string) (command string, err error) {
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), ending{}, true), maxEnd)
+	defer cancel()
+	err = s.raw(func(conn *pgconn.PgConn) error {
+		results, err := conn.Exec(ctx, statement).ReadAll()
+		if err == nil {
+			command = results[0].CommandTag.String()
+		}
+		return err
+	})
+	return command, err
+}
+
+// raw calls the function with the connection to the server.
+func (s *session) raw(fn func(*pgconn.PgConn) error) error {
+	return s.conn.Raw(func(conn any) error { return fn(conn.(*stdlib.Conn).Conn().PgConn()) })
+}
+
+// err returns errLost after the connection was lost.
+func (s *session) err() error {
+	lost := errLost // unless raw calls the function
+	_ = s.raw(func(conn *pgconn.PgConn) error {
+		if !conn.IsClosed() {
+			lost = nil
+		}
+		return nil
+	})
+	return lost
+}
+
+// admit refuses a statement that would end the transaction. PostgreSQL's own savepoints need no protection: nobody shares them.
+func (s *session) admit(ctx context.Context, query string) (context.Context, error) {
+	if controls(query) && !undoesSavepoint(query) {
+		return nil, errControl
+	}
+	return ctx, nil
+}
+
+// end ends the transaction. If the connection is lost during COMMIT, nobody knows whether the server has committed.
+func (s *session) end(commit bool) error {
+	statement := "ROLLBACK"
+	if commit {
+		statement = "COMMIT"
+	}
+	command, err := s.run(statement)
+	switch {
+	case err != nil:
+		lost := s.err()
+		s.discard() // which rolls back, if it has not been committed
+		answer, answered := errors.AsType[*pgconn.PgError](err)
+		answered = answered && answer.SeverityUnlocalized == "ERROR" // after which the server goes on, unlike after "FATAL"
+		switch {
+		case !commit && lost != nil:
+			return nil
+		case commit && s.writing && !answered && !pgconn.SafeToRetry(err):
+			return fmt.Errorf("%w: %w", errUnknown, err)
+		}
+		return errors.Join(lost, err)
+	case s.unreplicated():
+		s.discard()
+		return fmt.Errorf("%w: the wait for the synchronous standby was cancelled", errUnknown)
+	}
+	s.driver.pool.give(s.conn)
+	if command != statement {
+		return fmt.Errorf("%w (answer to %s: %s)", ErrRolledBack, statement, command)
+	}
+	return nil
+}
+
+// discard closes the connection instead of leaving it to others.
+func (s *session) discard() {
+	_ = s.raw(func(*pgconn.PgConn) error { return driver.ErrBadConn })
+	s.driver.pool.give(s.conn)
+}
+
+// unreplicated reports whether the server has committed without waiting for its standby: an administrator has cancelled the wait.
+func (s *session) unreplicated() (noted bool) {
+	_ = s.raw(func(conn *pgconn.PgConn) error {
+		_, noted = conn.CustomData()[unreplicated]
+		return nil
+	})
+	return noted
+}
+
+// unreplicated is the routine of PostgreSQL that says so.
+const unreplicated = "SyncRepWaitForLSN"
+
+func noteUnreplicated(conn *pgconn.PgConn, notice *pgconn.Notice) {
+	if notice.Routine == unreplicated {
+		conn.CustomData()[unreplicated] = true
+	}
+}
+
+// blocksOthers reports whether others may wait: for a lock, which only the server knows, or for a connection.
+func (s *session) blocksOthers() bool { return s.writing || s.driver.pool.waiting.Load() > 0 }
+
+// controls reports whether a statement begins or ends a transaction.
+var controls = regexp.MustCompile(`(?is)^(\s|--[^\n]*\n|/\*.*?\*/)*(BEGIN|START|COMMIT|END|ABORT|ROLLBACK|PREPARE\s+TRANSACTION)\b`).MatchString
+
+// ending marks the context of a statement that begins or ends a transaction.
+type ending struct{}
+
+// canceller does what follows when a statement's context ends: it asks the server to cancel the statement. But COMMIT is never
+// cancelled, because a server that waits for its synchronous standby would then answer that all is well: the connection is cut.
+type canceller struct {
+	pgconn.CancelRequestContextWatcherHandler
+	cut bool
+}
+
+func (c *canceller) HandleCancel(ctx context.Context) {
+	if ctx.Value(ending{}) == nil {
+		c.CancelRequestContextWatcherHandler.HandleCancel(ctx)
+		return
+	}
+	c.cut = true
+	_ = c.Conn.Conn().SetDeadline(time.Unix(1, 0)) // fails only if it is closed already
+}
+
+func (c *canceller) HandleUnwatchAfterCancel() {
+	if !c.cut {
+		c.CancelRequestContextWatcherHandler.HandleUnwatchAfterCancel()
+	}
+}
