@@ -22,7 +22,7 @@ func BenchmarkRecord(b *testing.B) {
 		open func(path string) (dialect.Driver, error)
 	}{
 		{"usual", func(path string) (dialect.Driver, error) {
-			db, err := sql.Open(sql.Drivers()[0], "file:"+path+"?_fk=1&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_txlock=immediate")
+			db, err := sql.Open(sqliteName(), "file:"+path+"?_fk=1&_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_txlock=immediate")
 			if err == nil {
 				db.SetMaxOpenConns(1)
 			}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +17,7 @@ import (
 // TestToldMeansKept reads one byte of each 201, and looks at once whether another connection sees the message.
 func TestToldMeansKept(t *testing.T) {
 	b := open(t)
-	other, err := sql.Open(sql.Drivers()[0], b.path)
+	other, err := sql.Open(sqliteName(), b.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +150,7 @@ func TestDamagedDatabase(t *testing.T) {
 func (b *book) lock() (unlock func()) {
 	b.t.Helper()
 	b.exec("PRAGMA busy_timeout = 50")
-	other, err := sql.Open(sql.Drivers()[0], b.path+"?_txlock=immediate")
+	other, err := sql.Open(sqliteName(), b.path+"?_txlock=immediate")
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -236,4 +237,10 @@ func TestLostFileRecordsNothing(t *testing.T) {
 			t.Errorf("a reader was answered %d", a.status)
 		}
 	}
+}
+
+// sqliteName returns the name under which database/sql has SQLite's driver.
+func sqliteName() string {
+	names := sql.Drivers()
+	return names[slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, "sqlite") })]
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func openDatabase(t *testing.T) dialect.Driver {
 // openStock opens SQLite as ent's documentation does.
 func openStock(t *testing.T) dialect.Driver {
 	file := "file:" + filepath.Join(t.TempDir(), "test.db")
-	db, err := sql.Open(sql.Drivers()[0], file+"?_fk=1&_journal_mode=WAL&_busy_timeout=5000") // the one that database imports
+	db, err := sql.Open(sqliteName(), file+"?_fk=1&_journal_mode=WAL&_busy_timeout=5000") // the one that database imports
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,4 +151,10 @@ func (a *application) nothingInUse() {
 // save stores a message in the request's transaction.
 func save(c echo.Context, value string) error {
 	return transaction.Client[*ent.Client](c).Message.Create().SetValue(value).Exec(c.Request().Context())
+}
+
+// sqliteName returns the name under which database/sql has SQLite's driver.
+func sqliteName() string {
+	names := sql.Drivers()
+	return names[slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, "sqlite") })]
 }
