@@ -116,17 +116,21 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	defer listener.Close() // for the returns before the server closes it
 
 	log := l.logger(stderr)
-	client, err := l.openDatabase(ctx, log)
+	driver, err := l.openDatabase(ctx, log)
 	if errors.Is(err, context.Canceled) {
 		return nil // stopped during the upgrade, which the next start continues
 	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, client.Close()) }()
+	defer func() { err = errors.Join(err, driver.Close()) }()
+	client := ent.NewClient(ent.Driver(driver), ent.Log(func(what ...any) { log.Debug(fmt.Sprint(what...)) }))
+	if l.Debug {
+		client = client.Debug()
+	}
 
 	var running atomic.Int64 // requests
-	app := handlers.New(client, log, l.MaxMessage)
+	app := handlers.New(client, driver, log, l.MaxMessage)
 	server := app.Server
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		running.Add(1)
@@ -180,24 +184,19 @@ func (l *commandLine) say(to io.Writer, level slog.Level, sentence string) {
 }
 
 // openDatabase opens the database and brings its tables and messages up to date.
-func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (*ent.Client, error) {
+func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (dialect.Driver, error) {
 	driver, err := database.Open(ctx, l.Database)
 	if err != nil {
 		return nil, err
 	}
 	err = database.Migrate(ctx, driver, schema.Version, migrate.Tables...)
 	if err == nil {
-		err = handlers.Upgrade(ctx, ent.NewClient(ent.Driver(driver)), log)
+		err = handlers.Upgrade(ctx, driver, log)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", l.Database, err), driver.Close())
 	}
-	if l.Debug {
-		driver = dialect.DebugWithContext(driver, func(ctx context.Context, what ...any) {
-			log.DebugContext(ctx, fmt.Sprint(what...))
-		})
-	}
-	return ent.NewClient(ent.Driver(driver)), nil
+	return driver, nil
 }
 
 // listen listens on host:port, or on unix:/path. An address that other machines can reach must be allowed by --open, because

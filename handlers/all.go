@@ -35,14 +35,15 @@ func (a app) all(c echo.Context) error {
 		return c.NoContent(http.StatusOK)
 	}
 	ctx := c.Request().Context()
-	newest, err := a.newestID(ctx)
+	from := a.reader(a.client)
+	last, err := from.upTo(ctx)
 	var day span
 	if err == nil {
 		day, err = page.ofDay(ctx, a.client, &views.Messages{})
 	}
 	if err == nil {
 		out := &stream{to: c.Response(), shutdown: a.shutdown, format: format}
-		err = out.sendAll(ctx, a.client, page.and(day).and(span{0, newest}), page.words)
+		err = out.sendAll(ctx, from, page.and(day).and(span{0, last}), page.words)
 	}
 	if err != nil {
 		return fmt.Errorf("send all messages: %w", err) // the answer stays without its end, if it has begun
@@ -51,7 +52,7 @@ func (a app) all(c echo.Context) error {
 }
 
 // sendAll sends the messages of the span that contain the words. Only an error of the first batch can still be answered.
-func (s *stream) sendAll(ctx context.Context, client *ent.Client, rest span, words []string) error {
+func (s *stream) sendAll(ctx context.Context, from reader, rest span, words []string) error {
 	order, begin, between, end := oldestFirst, "", "", ""
 	if s.format == asJSON {
 		order, begin, between, end = newestFirst, `{"messages":[`, ",", "]}\n"
@@ -60,7 +61,7 @@ func (s *stream) sendAll(ctx context.Context, client *ent.Client, rest span, wor
 	for more := true; more; next = next[:0] {
 		var batch []*ent.Message
 		var err error
-		if batch, more, err = take(ctx, client, order, batchSize, batchText, rest.contains(words)...); err != nil {
+		if batch, more, err = from.take(ctx, order, batchSize, batchText, rest.contains(words)...); err != nil {
 			return err
 		}
 		for _, m := range batch {

@@ -10,9 +10,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"daybook/database"
 	"daybook/ent"
-	"daybook/ent/message"
-	"daybook/ent/predicate"
 	"daybook/live"
 	"daybook/views"
 )
@@ -73,25 +72,33 @@ func (a app) follow(c echo.Context) error {
 	return nil
 }
 
+// source returns where the hub finds messages.
+func (a app) source() live.Source {
+	const channel = "messages"
+	from := a.reader(a.client)
+	return live.Source{
+		NewestID: from.newestID,
+		After:    from.following,
+		Listen: func(ctx context.Context, changed func()) error {
+			return database.Listen(ctx, a.driver, channel, changed)
+		},
+		Announce: func(ctx context.Context) error { return database.Notify(ctx, a.driver, channel) },
+	}
+}
+
 // following returns the next messages for a follower. It does not read one more to see that there is one.
-func (a app) following(ctx context.Context, after int) (messages []*ent.Message, err error) {
+func (r reader) following(ctx context.Context, after, upTo int) (messages []*ent.Message, err error) {
 	size := 0
-	for m, err := range rows(ctx, a.client, oldestFirst, []predicate.Message{message.IDGT(after)}) {
+	for m, err := range r.rows(ctx, oldestFirst, followSize, followText, span{after + 1, upTo}.contains(nil)) {
 		if err != nil {
 			return nil, err
 		}
 		messages = append(messages, m)
-		if size += len(m.Value); len(messages) == followSize || size >= followText {
+		if size += len(m.Value); size >= followText {
 			break
 		}
 	}
 	return messages, nil
-}
-
-// newestID returns the ID of the newest message, or 0.
-func (a app) newestID(ctx context.Context) (int, error) {
-	id, err := a.client.Message.Query().Order(newestFirst).FirstID(ctx)
-	return id, ent.MaskNotFound(err)
 }
 
 // lastOf returns the ID of the message after which the client follows. A browser that reconnects has it in a header.

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"entgo.io/ent/dialect"
 	"github.com/labstack/echo/v4"
 
 	"daybook/database"
@@ -23,6 +24,7 @@ import (
 // app is what the handlers share.
 type app struct {
 	client     *ent.Client
+	driver     dialect.Driver
 	hub        *live.Hub
 	shutdown   context.Context // ends when it begins
 	log        *slog.Logger
@@ -30,14 +32,14 @@ type app struct {
 	zone       *time.Location
 }
 
-// New returns the application, whose Server is ready to serve. It stores messages of at most maxMessage bytes with the client,
-// and logs requests and the causes of errors to log.
-func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
+// New returns the application, whose Server is ready to serve. It stores messages of at most maxMessage bytes with the client of the
+// driver, and logs requests and the causes of errors to log.
+func New(client *ent.Client, driver dialect.Driver, log *slog.Logger, maxMessage int) *echo.Echo {
 	e := echo.New()
 	shutdown, begin := context.WithCancel(context.Background())
 	e.Server.RegisterOnShutdown(begin)
-	a := app{client: client, shutdown: shutdown, log: log, maxMessage: maxMessage, zone: time.Local}
-	a.hub = live.New(a.newestID, a.following, log)
+	a := app{client: client, driver: driver, shutdown: shutdown, log: log, maxMessage: maxMessage, zone: time.Local}
+	a.hub = live.New(shutdown, a.source(), log)
 	e.HTTPErrorHandler = a.fail
 	limit(e.Server, log)
 
@@ -50,7 +52,7 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 		refuseCrossOrigin(),
 		limitBody(maxMessage),
 		transaction.Middleware(client.BeginTx,
-			transaction.Retry(database.IsRepeatable),
+			transaction.Retry(repeatable),
 			transaction.Unavailable(database.IsBusy),
 			transaction.Trace(database.Trace),
 			transaction.Log(log),
@@ -69,3 +71,6 @@ func New(client *ent.Client, log *slog.Logger, maxMessage int) *echo.Echo {
 	e.Match(read, "/static/:name", staticFile)
 	return e
 }
+
+// reader returns what reads messages with the client.
+func (a app) reader(client *ent.Client) reader { return reader{client, a.driver.Dialect()} }

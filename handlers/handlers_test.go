@@ -96,14 +96,14 @@ func openAt(t *testing.T, path string) *book {
 	}
 	log, came := &log{}, &log{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
-	if err := handlers.Upgrade(t.Context(), client, logger); err != nil {
+	if err := handlers.Upgrade(t.Context(), driver, logger); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := handlers.New(client, logger, maxMessage).Server
+	server := handlers.New(client, driver, logger, maxMessage).Server
 	handler := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(came, r.Method, r.RequestURI)

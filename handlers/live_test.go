@@ -344,7 +344,7 @@ func inABubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 		if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
 			t.Fatal(err)
 		}
-		b := &bubble{t, client, handlers.New(client, slog.New(slog.DiscardHandler), maxMessage).Server, make(pipes)}
+		b := &bubble{t, client, handlers.New(client, driver, slog.New(slog.DiscardHandler), maxMessage).Server, make(pipes)}
 		var served sync.WaitGroup
 		served.Go(func() { _ = b.server.Serve(b.conns) })
 		t.Cleanup(func() {

@@ -3,14 +3,17 @@ package handlers
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 
+	"entgo.io/ent/dialect"
 	"github.com/labstack/echo/v4"
 
+	"daybook/database"
 	"daybook/ent"
 	"daybook/ent/message"
 	"daybook/transaction"
@@ -38,7 +41,13 @@ func (a app) page(c echo.Context, format format) error {
 	if err != nil {
 		return err
 	}
-	view, err := page.read(c.Request().Context(), transaction.Client[*ent.Client](c), format)
+	ctx := c.Request().Context()
+	if a.driver.Dialect() == dialect.Postgres && (page.forward || format == html && page.newest()) { // who reads it goes on after it
+		if page.upTo, err = a.reader(a.client).upTo(ctx); err != nil {
+			return fmt.Errorf("list messages: %w", err)
+		}
+	}
+	view, err := page.read(ctx, a.reader(transaction.Client[*ent.Client](c)), format)
 	if err != nil {
 		return fmt.Errorf("list messages: %w", err)
 	}
@@ -152,8 +161,15 @@ func (a app) keep(c echo.Context, sent submission) error {
 	return send(c, http.StatusCreated, format, views.Recorded{Message: views.Message{Message: recorded, Zone: a.zone}})
 }
 
-// once stores the message, unless it was stored with the same key before. One transaction does both, so of two requests at the
-// same moment one sees what the other has stored.
+// errSameKey is the error of a request while another one, at another instance, records with the same key.
+var errSameKey = errors.New("another request has recorded with the same key meanwhile")
+
+// repeatable reports whether a request that failed with the error is to be repeated, in a new transaction. Among those with the same
+// key, it then finds what the other one has recorded.
+func repeatable(err error) bool { return database.IsRepeatable(err) || errors.Is(err, errSameKey) }
+
+// once stores the message, unless it was stored with the same key before. On SQLite, of two requests at the same moment one sees
+// what the other has stored; on PostgreSQL the second one to store it waits for the other one, and fails.
 func (s submission) once(ctx context.Context, client *ent.Client) (*ent.Message, error) {
 	create := client.Message.Create().SetValue(s.value)
 	if s.key == "" {
@@ -161,7 +177,11 @@ func (s submission) once(ctx context.Context, client *ent.Client) (*ent.Message,
 	}
 	first, err := client.Message.Query().Where(message.IdempotencyKey(s.key)).Only(ctx)
 	if ent.IsNotFound(err) {
-		return create.SetIdempotencyKey(s.key).Save(ctx)
+		recorded, err := create.SetIdempotencyKey(s.key).Save(ctx)
+		if database.IsConstraint(err) {
+			return nil, fmt.Errorf("%w: %w", errSameKey, err)
+		}
+		return recorded, err
 	}
 	if err == nil && first.Value != s.value {
 		return nil, refuse(http.StatusUnprocessableEntity,

@@ -10,7 +10,6 @@ import (
 	"entgo.io/ent/dialect"
 
 	"daybook/database"
-	"daybook/ent"
 	"daybook/ent/migrate"
 	"daybook/ent/schema"
 	"daybook/handlers"
@@ -96,7 +95,7 @@ func TestUpgradeThatIsStopped(t *testing.T) {
 			b := &book{t: t, driver: driver}
 			b.exec("CREATE TRIGGER stop BEFORE UPDATE ON messages WHEN old.id = 4500 BEGIN SELECT RAISE(ABORT, 'stopped'); END")
 			log := &log{}
-			err := handlers.Upgrade(t.Context(), ent.NewClient(ent.Driver(driver)), slog.New(slog.NewTextHandler(log, nil)))
+			err := handlers.Upgrade(t.Context(), driver, slog.New(slog.NewTextHandler(log, nil)))
 			if err == nil || !strings.Contains(err.Error(), "stopped") {
 				t.Fatalf("it ended with %v", err)
 			}

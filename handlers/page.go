@@ -3,7 +3,6 @@ package handlers
 import (
 	"cmp"
 	"context"
-	"iter"
 	"maps"
 	"math"
 	"net/http"
@@ -14,7 +13,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
 	"github.com/labstack/echo/v4"
 
@@ -37,6 +35,7 @@ type page struct {
 	day     time.Time // whose messages the page shows; zero for those of all days
 	forward bool      // the page begins at the span's first message, rather than at its last
 	size    int       // messages
+	upTo    int       // the ID of the last message that the page knows of
 	words   views.Words
 	query   url.Values
 }
@@ -49,7 +48,7 @@ func (a app) pageOf(c echo.Context) (page, error) {
 			"The address is not percent-encoded. With curl, use -G and --data-urlencode.").SetInternal(err)
 	}
 	q := query.Get("q")
-	p := page{forward: query.Has("after"), size: pageSize, words: views.NewWords(q), query: query}
+	p := page{forward: query.Has("after"), size: pageSize, upTo: everything.last, words: views.NewWords(q), query: query}
 	before, after := everything.last+1, everything.first-1
 	err = cmp.Or(
 		number(query, "before", 1, before, &before),
@@ -91,17 +90,18 @@ func number(query url.Values, name string, least, most int, to *int) error {
 
 // read reads the page. The page as HTML differs from the others in one address: where the next newer page would hold the newest
 // message, it is that of the first page, which has the form and is live.
-func (p page) read(ctx context.Context, client *ent.Client, format format) (view views.Messages, err error) {
-	view = views.Messages{Newest: p.span == everything && p.day.IsZero() && len(p.words) == 0, Day: p.day, Words: p.words, Query: p.query}
-	all, err := p.ofDay(ctx, client, &view)
+func (p page) read(ctx context.Context, from reader, format format) (view views.Messages, err error) {
+	view = views.Messages{Newest: p.newest(), Day: p.day, Words: p.words, Query: p.query}
+	all, err := p.ofDay(ctx, from.client, &view)
 	if err != nil {
 		return view, err
 	}
+	all.last = min(all.last, p.upTo)
 	shown, order := p.and(all), newestFirst
 	if p.forward {
 		order = oldestFirst
 	}
-	messages, older, err := take(ctx, client, order, p.size, maxPageText, shown.contains(p.words)...)
+	messages, older, err := from.take(ctx, order, p.size, maxPageText, shown.contains(p.words)...)
 	if err != nil {
 		return view, err
 	}
@@ -113,7 +113,7 @@ func (p page) read(ctx context.Context, client *ent.Client, format format) (view
 		shown = span{messages[n-1].ID, messages[0].ID}
 	}
 	if newer {
-		n, err := p.count(ctx, client, span{shown.last + 1, all.last})
+		n, err := p.count(ctx, from.client, span{shown.last + 1, all.last})
 		if err != nil {
 			return view, err
 		}
@@ -124,7 +124,7 @@ func (p page) read(ctx context.Context, client *ent.Client, format format) (view
 		}
 	}
 	if p.forward {
-		n, err := p.count(ctx, client, span{all.first, shown.first - 1})
+		n, err := p.count(ctx, from.client, span{all.first, shown.first - 1})
 		if err != nil {
 			return view, err
 		}
@@ -135,6 +135,9 @@ func (p page) read(ctx context.Context, client *ent.Client, format format) (view
 	}
 	return view, nil
 }
+
+// newest reports whether the page is the first one of all messages, which has the form and is live.
+func (p page) newest() bool { return p.span == everything && p.day.IsZero() && len(p.words) == 0 }
 
 // count returns how many messages of the span contain the words, but no more than one more than a page holds.
 func (p page) count(ctx context.Context, client *ent.Client, s span) (int, error) {
@@ -212,54 +215,3 @@ func (s span) contains(words []string) (conditions []predicate.Message) {
 	return conditions
 }
 
-// take returns the first messages that meet the conditions, and reports whether there are more: at most so many, and with so many
-// bytes of text, unless the first one alone has more.
-func take(
-	ctx context.Context, client *ent.Client, order message.OrderOption, most, text int, conditions ...predicate.Message,
-) (messages []*ent.Message, more bool, err error) {
-	size := 0
-	for m, err := range rows(ctx, client, order, conditions) {
-		if err != nil {
-			return nil, false, err
-		}
-		size += len(m.Value)
-		if len(messages) == most || len(messages) > 0 && size > text {
-			return messages, true, nil
-		}
-		messages = append(messages, m)
-	}
-	return messages, false, nil
-}
-
-// rows yields the messages that meet the conditions, one by one from the database, so that many take no more memory than a few.
-// It does not read the folded value, which is as long as the value. An error comes last.
-func rows(
-	ctx context.Context, client *ent.Client, order message.OrderOption, conditions []predicate.Message,
-) iter.Seq2[*ent.Message, error] {
-	query := sql.Dialect(dialect.SQLite).
-		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).
-		From(sql.Table(message.Table))
-	for _, condition := range conditions {
-		condition(query)
-	}
-	order(query)
-	statement, args := query.Query()
-	return func(yield func(*ent.Message, error) bool) {
-		rows, err := client.QueryContext(ctx, statement, args...)
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var m ent.Message
-			err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt)
-			if !yield(&m, err) || err != nil {
-				return
-			}
-		}
-		if err := rows.Err(); err != nil {
-			yield(nil, err)
-		}
-	}
-}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 
+	"entgo.io/ent/dialect"
+
 	"daybook/ent"
 	"daybook/ent/message"
 	"daybook/ent/schema"
@@ -16,7 +18,9 @@ const foldSize, foldText = 2000, 1 << 20
 
 // Upgrade folds the messages that an older version recorded, so that they can be searched; a million takes about ten seconds. Call
 // it after database.Migrate, before messages are recorded. After an interruption, the next call continues.
-func Upgrade(ctx context.Context, client *ent.Client, log *slog.Logger) error {
+func Upgrade(ctx context.Context, driver dialect.Driver, log *slog.Logger) error {
+	client := ent.NewClient(ent.Driver(driver))
+	from := reader{client, driver.Dialect()}
 	if _, err := client.ExecContext(ctx, "DROP TABLE IF EXISTS slices"); err != nil { // the search index of version 2
 		return fmt.Errorf("drop the old index: %w", err)
 	}
@@ -26,7 +30,7 @@ func Upgrade(ctx context.Context, client *ent.Client, log *slog.Logger) error {
 		return ent.MaskNotFound(err)
 	}
 	for folded := 0; folded < newest.ID; {
-		batch, _, err := take(ctx, client, oldestFirst, foldSize, foldText, message.IDGT(folded), message.FoldedIsNil())
+		batch, _, err := from.take(ctx, oldestFirst, foldSize, foldText, message.IDGT(folded), message.FoldedIsNil())
 		if err == nil {
 			err = fold(ctx, client, batch)
 		}

@@ -18,49 +18,105 @@ import (
 	"daybook/ent"
 )
 
-// A hub looks for messages when it is notified, and every interval, because another process may record in the same database.
+// A hub looks for messages when it is notified, when another process announces some, and every interval, because an announcement
+// may be lost. On SQLite processes announce nothing.
 // After each look it pauses, so that messages that come close together are published together.
 const (
 	pause    = 10 * time.Millisecond
 	interval = time.Second
 )
 
+// Source is the database that a hub reads.
+type Source struct {
+	// NewestID returns the ID of the newest message, or 0. No message with an ID up to that may appear later.
+	NewestID func(context.Context) (int, error)
+
+	// After returns the first messages after an ID, up to another: as many as a subscriber may hold in memory.
+	After func(ctx context.Context, id, upTo int) ([]*ent.Message, error)
+
+	// Listen calls changed when another process may have recorded. It returns when ctx ends, or with an error.
+	Listen func(ctx context.Context, changed func()) error
+
+	// Announce makes the Listen of other processes call changed.
+	Announce func(context.Context) error
+}
+
 // Hub publishes the messages of a database. Use [New].
 type Hub struct {
-	newestID func(context.Context) (int, error)
-	batches  batches
-	log      *slog.Logger
+	ctx     context.Context // ends with the program
+	source  Source
+	batches batches
+	log     *slog.Logger
 
 	mu          sync.Mutex
 	subscribers int
 	stop        func()        // stops looking for messages, which the hub does while it has subscribers
 	news        chan struct{} // holds one when something may have been committed
 	newest      int           // the ID of the newest published message
+	unannounced bool          // something was recorded that other processes do not know of
+	announcing  bool          // announce runs
 	changed     chan struct{} // closed when there is a newer one
 }
 
-// New returns a hub of the messages in a database. The functions read it: newestID returns the ID of the newest message, or 0;
-// after returns the first messages after an ID, as many as a subscriber may hold in memory. The hub logs errors to log.
-func New(
-	newestID func(context.Context) (int, error),
-	after func(ctx context.Context, id int) ([]*ent.Message, error),
-	log *slog.Logger,
-) *Hub {
+// New returns a hub of the messages of a source. It logs errors to log. After ctx has ended, it announces nothing.
+func New(ctx context.Context, source Source, log *slog.Logger) *Hub {
 	return &Hub{
-		newestID: newestID,
-		batches:  batches{read: after, known: map[place]weak.Pointer[batch]{}},
-		log:      log,
-		changed:  make(chan struct{}),
+		ctx:     ctx,
+		source:  source,
+		batches: batches{read: source.After, known: map[place]weak.Pointer[batch]{}},
+		log:     log,
+		changed: make(chan struct{}),
 	}
 }
 
-// Notify makes the hub look for messages at once. Without it, as when another process records, that takes up to a second.
+// Notify says that messages have been recorded: the hub looks for them at once, and announces them to other processes. Those that
+// come close together are announced together.
 func (h *Hub) Notify() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.look()
+	h.unannounced = true
+	if !h.announcing {
+		h.announcing = true
+		go h.announce()
+	}
+}
+
+// look makes the hub look for messages, if it has subscribers. The caller holds mu.
+func (h *Hub) look() {
 	select {
 	case h.news <- struct{}{}:
 	default: // nobody looks, or has not yet looked since the last time
+	}
+}
+
+// announce announces until there is nothing new.
+func (h *Hub) announce() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for h.unannounced && h.ctx.Err() == nil {
+		h.unannounced = false
+		h.mu.Unlock()
+		h.logError(h.ctx, h.source.Announce(h.ctx))
+		rest(h.ctx, pause, nil)
+		h.mu.Lock()
+	}
+	h.announcing = false
+}
+
+// logError logs an error, unless the reason is that ctx has ended.
+func (h *Hub) logError(ctx context.Context, err error) {
+	if err != nil && ctx.Err() == nil {
+		h.log.LogAttrs(ctx, slog.LevelError, "live", slog.Any("error", err))
+	}
+}
+
+// rest returns after a time, or earlier when there are news or ctx ends.
+func rest(ctx context.Context, d time.Duration, news <-chan struct{}) {
+	select {
+	case <-news:
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 
@@ -72,7 +128,7 @@ func (h *Hub) Subscribe(ctx context.Context, after int, encoder Encoder) (*Subsc
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.subscribers == 0 {
-		newest, err := h.newestID(ctx)
+		newest, err := h.source.NewestID(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
@@ -92,6 +148,7 @@ func (h *Hub) start() {
 	news := make(chan struct{}, 1) // a new one, since the poller before may still take from the old one
 	var polling sync.WaitGroup
 	polling.Go(func() { h.poll(ctx, news) })
+	polling.Go(func() { h.listen(ctx) })
 	h.news = news
 	h.stop = func() {
 		cancel()
@@ -113,21 +170,26 @@ func (h *Hub) leave() {
 // poll publishes messages until ctx ends.
 func (h *Hub) poll(ctx context.Context, news <-chan struct{}) {
 	for ctx.Err() == nil {
-		newest, err := h.newestID(ctx)
+		newest, err := h.source.NewestID(ctx)
 		if err == nil {
 			h.publish(newest)
-		} else if ctx.Err() == nil {
-			h.log.LogAttrs(ctx, slog.LevelError, "live", slog.Any("error", err))
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
-		select {
-		case <-news:
-		case <-time.After(interval):
-		case <-ctx.Done():
-		}
+		h.logError(ctx, err)
+		rest(ctx, pause, nil)
+		rest(ctx, interval, news)
+	}
+}
+
+// listen makes the hub look when another process has recorded, until ctx ends.
+func (h *Hub) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := h.source.Listen(ctx, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.look()
+		})
+		h.logError(ctx, err)
+		rest(ctx, interval, nil)
 	}
 }
 
@@ -166,7 +228,7 @@ func (s *Subscriber) Next(ctx context.Context) (next []byte, changed <-chan stru
 	if s.last >= newest {
 		return nil, changed, nil
 	}
-	if s.held, err = s.hub.batches.after(ctx, s.last, s.encoder); err != nil {
+	if s.held, err = s.hub.batches.after(ctx, s.last, newest, s.encoder); err != nil {
 		return nil, nil, err
 	}
 	s.last = s.held.last
@@ -194,7 +256,7 @@ const maxRecent = 1 << 20
 // batches are those that were read last, and those that any subscriber holds. Subscribers at the same place share one: those that
 // are up to date, and those that stopped reading there. The messages themselves are not kept.
 type batches struct {
-	read func(ctx context.Context, after int) ([]*ent.Message, error)
+	read func(ctx context.Context, after, upTo int) ([]*ent.Message, error)
 
 	mu     sync.Mutex
 	known  map[place]weak.Pointer[batch]
@@ -202,16 +264,16 @@ type batches struct {
 	size   int // bytes of the recent ones
 }
 
-// after returns messages after the one with the ID last. Subscribers read the database one at a time: the first one reads for
+// after returns messages after the one with the ID last, up to the newest. Subscribers read the database one at a time: the first one reads for
 // the others.
-func (b *batches) after(ctx context.Context, last int, encoder Encoder) (*batch, error) {
+func (b *batches) after(ctx context.Context, last, newest int, encoder Encoder) (*batch, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	here := place{last, encoder.Format}
 	if held := b.known[here].Value(); held != nil {
 		return held, nil
 	}
-	messages, err := b.read(ctx, last)
+	messages, err := b.read(ctx, last, newest)
 	read := &batch{last: last}
 	for _, m := range messages {
 		read.encoded, read.last = encoder.Append(read.encoded, m), m.ID

@@ -61,7 +61,8 @@ func openAt(t *testing.T, path string) *book {
 		t.Fatal(err)
 	}
 	b := &book{t: t, driver: driver, client: client}
-	b.hub = live.New(b.newestID, b.after, slog.New(slog.NewTextHandler(&b.log, nil)))
+	source := live.Source{NewestID: b.newestID, After: b.after, Listen: b.listen, Announce: b.announce}
+	b.hub = live.New(t.Context(), source, slog.New(slog.NewTextHandler(&b.log, nil)))
 	return b
 }
 
@@ -70,8 +71,14 @@ func (b *book) newestID(ctx context.Context) (int, error) {
 	return id, ent.MaskNotFound(err)
 }
 
-func (b *book) after(ctx context.Context, id int) ([]*ent.Message, error) {
-	return b.client.Message.Query().Where(message.IDGT(id)).Order(ent.Asc(message.FieldID)).Limit(100).All(ctx)
+func (b *book) listen(ctx context.Context, changed func()) error {
+	return database.Listen(ctx, b.driver, "messages", changed)
+}
+
+func (b *book) announce(ctx context.Context) error { return database.Notify(ctx, b.driver, "messages") }
+
+func (b *book) after(ctx context.Context, id, upTo int) ([]*ent.Message, error) {
+	return b.client.Message.Query().Where(message.IDGT(id), message.IDLTE(upTo)).Order(ent.Asc(message.FieldID)).Limit(100).All(ctx)
 }
 
 // record records messages, and does not notify the hub.
