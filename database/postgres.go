@@ -67,7 +67,8 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 
 	d := &postgresDriver{config: config, watch: &watch{open: map[*tx]time.Time{}}}
 	d.Conn = entsql.Conn{ExecQuerier: d}
-	d.pool = newPool(stdlib.OpenDB(*config), size)
+	connector := stdlib.GetConnector(*config, stdlib.OptionAfterConnect(readAsText))
+	d.pool = newPool(sql.OpenDB(pipeliner{connector}), size)
 	d.pool.db.SetConnMaxLifetime(parsed.MaxConnLifetime)
 	d.pool.db.SetConnMaxIdleTime(parsed.MaxConnIdleTime)
 	var encoding string
@@ -157,25 +158,24 @@ type session struct {
 	conn      *sql.Conn
 }
 
-// begin begins the transaction. A connection may have been lost while nobody used it, as when the server was restarted: then all of
-// them probably were, and begin tries a new one.
+// begin takes a connection. If the transaction's statements are prepared, BEGIN is sent together with the first one.
 func (s *session) begin(ctx context.Context) (_ *sql.Conn, err error) {
-	for range 2 {
-		if s.conn, err = s.driver.pool.take(ctx); err != nil {
-			return nil, err
-		}
-		if _, err = s.run(s.statement); err == nil {
-			return s.conn, nil
-		}
-		lost := s.err()
-		s.discard()
-		if lost == nil {
-			return nil, err
-		}
-		s.driver.pool.db.SetMaxIdleConns(0)
-		s.driver.pool.db.SetMaxIdleConns(cap(s.driver.pool.places))
+	if s.conn, err = s.driver.pool.take(ctx); err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%w: %w", errLost, err)
+	if s.driver.config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		err = s.conn.Raw(func(conn any) error {
+			conn.(*pipelined).begin = s.statement
+			return nil
+		})
+	} else {
+		_, err = s.run(s.statement)
+	}
+	if err != nil {
+		err = errors.Join(s.err(), err)
+		s.discard()
+	}
+	return s.conn, err
 }
 
 // run runs a statement that begins or ends the transaction, and returns the command of the server's answer.
@@ -194,7 +194,7 @@ func (s *session) run(statement string) (command string, err error) {
 
 // raw calls the function with the connection to the server.
 func (s *session) raw(fn func(*pgconn.PgConn) error) error {
-	return s.conn.Raw(func(conn any) error { return fn(conn.(*stdlib.Conn).Conn().PgConn()) })
+	return s.conn.Raw(func(conn any) error { return fn(conn.(*pipelined).Conn.Conn().PgConn()) })
 }
 
 // err returns errLost after the connection was lost.
@@ -217,8 +217,21 @@ func (s *session) admit(ctx context.Context, query string) (context.Context, err
 	return ctx, nil
 }
 
+// unsent reports whether BEGIN has not been sent: the first statement has failed before.
+func (s *session) unsent() (unsent bool) {
+	_ = s.conn.Raw(func(conn any) error {
+		unsent = conn.(*pipelined).pending() != ""
+		return nil
+	})
+	return unsent
+}
+
 // end ends the transaction. If the connection is lost during COMMIT, nobody knows whether the server has committed.
 func (s *session) end(commit bool) error {
+	if s.unsent() {
+		s.driver.pool.give(s.conn)
+		return nil
+	}
 	statement := "ROLLBACK"
 	if commit {
 		statement = "COMMIT"
@@ -248,8 +261,13 @@ func (s *session) end(commit bool) error {
 	return nil
 }
 
-// discard closes the connection instead of leaving it to others.
+// discard closes the connection instead of leaving it to others. If it was lost, as when the server was restarted, the others that
+// nobody uses now probably were, too.
 func (s *session) discard() {
+	if s.err() != nil {
+		s.driver.pool.db.SetMaxIdleConns(0)
+		s.driver.pool.db.SetMaxIdleConns(cap(s.driver.pool.places))
+	}
 	_ = s.raw(func(*pgconn.PgConn) error { return driver.ErrBadConn })
 	s.driver.pool.give(s.conn)
 }
