@@ -43,7 +43,7 @@ func (a app) all(c echo.Context) error {
 	}
 	if err == nil {
 		out := &stream{to: c.Response(), shutdown: a.shutdown, format: format}
-		err = out.sendAll(ctx, from, page.and(day).and(span{0, last}), page.words)
+		err = out.sendAll(ctx, from, page, page.and(day).and(span{0, last}))
 	}
 	if err != nil {
 		return fmt.Errorf("send all messages: %w", err) // the answer stays without its end, if it has begun
@@ -51,8 +51,8 @@ func (a app) all(c echo.Context) error {
 	return nil
 }
 
-// sendAll sends the messages of the span that contain the words. Only an error of the first batch can still be answered.
-func (s *stream) sendAll(ctx context.Context, from reader, rest span, words []string) error {
+// sendAll sends the messages of the span that the page asks for. Only an error of the first batch can still be answered.
+func (s *stream) sendAll(ctx context.Context, from reader, page page, rest span) error {
 	order, begin, between, end := oldestFirst, "", "", ""
 	if s.format == asJSON {
 		order, begin, between, end = newestFirst, `{"messages":[`, ",", "]}\n"
@@ -61,7 +61,7 @@ func (s *stream) sendAll(ctx context.Context, from reader, rest span, words []st
 	for more := true; more; next = next[:0] {
 		var batch []*ent.Message
 		var err error
-		if batch, more, err = from.take(ctx, order, batchSize, batchText, rest.contains(words)...); err != nil {
+		if batch, more, err = from.take(ctx, order, batchSize, batchText, page.where(rest)...); err != nil {
 			return err
 		}
 		for _, m := range batch {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,12 @@ func (a app) fail(err error, c echo.Context) {
 	ctx := c.Request().Context()
 	var problem views.Problem
 	problem.Status, problem.Detail = describe(err)
+	if !database.IsUnknown(err) {
+		c.Request().PostForm.Del("key") // nothing was recorded with it
+	} else if c.Request().PostForm.Get("key") != "" {
+		problem.Status, problem.Detail = http.StatusServiceUnavailable, "It is not known whether the message was recorded, because the "+
+			"connection to the database was lost. Please send it again: with its idempotency key, it is recorded only once."
+	}
 	if problem.Status >= http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled) {
 		problem.Status, problem.Detail = describe(context.Canceled) // the cause is that the client has left
 	}
@@ -56,7 +63,7 @@ func sendProblem(c echo.Context, problem views.Problem) error {
 		format = text
 	}
 	if form := c.Request().PostForm; format == html && form.Has("msg") {
-		return send(c, problem.Status, format, views.Form{Problem: problem, Value: form.Get("msg"), Key: newKey()})
+		return send(c, problem.Status, format, views.Form{Problem: problem, Value: form.Get("msg"), Key: cmp.Or(form.Get("key"), newKey())})
 	}
 	return send(c, problem.Status, format, problem)
 }
@@ -84,6 +91,9 @@ func describe(err error) (status int, sentence string) {
 		return http.StatusInternalServerError, "The database's file was moved or replaced, so nothing can be recorded."
 	case database.IsCorrupt(err):
 		return http.StatusInternalServerError, "The database is damaged. Its operator must repair it."
+	case database.IsUnknown(err):
+		return http.StatusInternalServerError, "It is not known whether the message was recorded, because the connection to the " +
+			"database was lost. Please look for it before you send it again."
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, database.ErrHeldTooLong):
 		return http.StatusServiceUnavailable, "The request took too long. Please try again."
 	case errors.Is(err, context.Canceled):

@@ -26,8 +26,8 @@ type submission struct {
 	key   string // the idempotency key, or empty
 }
 
-// readSubmission reads the message from the body or, without a body, from the address. It leaves it in the request's PostForm,
-// from which the form is shown again if the request fails, be it at the commit.
+// readSubmission reads the message from the body or, without a body, from the address. It leaves it and its key in the request's
+// PostForm, from which the form is shown again if the request fails, be it at the commit.
 func readSubmission(r *http.Request) (submission, error) {
 	body, err := io.ReadAll(r.Body)
 	if refused := (*echo.HTTPError)(nil); errors.As(err, &refused) {
@@ -41,7 +41,10 @@ func readSubmission(r *http.Request) (submission, error) {
 		return submission{}, err
 	}
 	r.PostForm = url.Values{"msg": {s.value}}
-	return s.withKeyOf(r)
+	if s, err = s.withKeyOf(r); err == nil {
+		r.PostForm.Set("key", s.key)
+	}
+	return s, err
 }
 
 // parse parses the body by its type.

@@ -101,7 +101,7 @@ func (p page) read(ctx context.Context, from reader, format format) (view views.
 	if p.forward {
 		order = oldestFirst
 	}
-	messages, older, err := from.take(ctx, order, p.size, maxPageText, shown.contains(p.words)...)
+	messages, older, err := from.take(ctx, order, p.size, maxPageText, p.where(shown)...)
 	if err != nil {
 		return view, err
 	}
@@ -141,36 +141,58 @@ func (p page) newest() bool { return p.span == everything && p.day.IsZero() && l
 
 // count returns how many messages of the span contain the words, but no more than one more than a page holds.
 func (p page) count(ctx context.Context, client *ent.Client, s span) (int, error) {
-	ids, err := client.Message.Query().Where(s.contains(p.words)...).Limit(p.size + 1).IDs(ctx)
+	ids, err := client.Message.Query().Where(p.where(s)...).Limit(p.size + 1).IDs(ctx)
 	return len(ids), err
 }
 
-// ofDay returns the messages of the day, and the addresses of the days before and after it that have messages. It relies on the
-// order of the IDs being that of the times.
+// skew is how much later a message may have been recorded than one with a greater ID: requests run side by side, and the clocks of
+// several machines differ.
+const skew = time.Minute
+
+// ofDay returns a span that has all messages of the day, and adds the addresses of the days before and after it that have messages.
 func (p page) ofDay(ctx context.Context, client *ent.Client, view *views.Messages) (span, error) {
 	all := everything
 	if p.day.IsZero() {
 		return all, nil
 	}
-	before, err := client.Message.Query().Where(message.RecordedAtLT(p.day)).
-		Order(message.ByRecordedAt(sql.OrderDesc()), newestFirst).First(ctx)
-	if ent.MaskNotFound(err) != nil {
-		return all, err
+	next := p.day.AddDate(0, 0, 1)
+	lastBefore := func(t time.Time) (*ent.Message, error) {
+		return client.Message.Query().Where(message.RecordedAtLT(t)).Order(message.ByRecordedAt(sql.OrderDesc()), newestFirst).First(ctx)
 	}
-	after, err := client.Message.Query().Where(message.RecordedAtGTE(p.day.AddDate(0, 0, 1))).
-		Order(message.ByRecordedAt(), oldestFirst).First(ctx)
-	if ent.MaskNotFound(err) != nil {
-		return all, err
+	firstFrom := func(t time.Time) (*ent.Message, error) {
+		return client.Message.Query().Where(message.RecordedAtGTE(t)).Order(message.ByRecordedAt(), oldestFirst).First(ctx)
 	}
-	if before != nil {
-		all.first = before.ID + 1
-		view.Older = p.address("on", before.RecordedAt.In(p.day.Location()).Format(time.DateOnly))
-	}
-	if after != nil {
-		all.last = after.ID - 1
-		view.Newer = p.address("on", after.RecordedAt.In(p.day.Location()).Format(time.DateOnly))
+	for _, side := range []struct {
+		find func(time.Time) (*ent.Message, error)
+		t    time.Time
+		use  func(*ent.Message)
+	}{
+		{lastBefore, p.day.Add(-skew), func(m *ent.Message) { all.first = m.ID + 1 }},
+		{firstFrom, next.Add(skew), func(m *ent.Message) { all.last = m.ID - 1 }},
+		{lastBefore, p.day, func(m *ent.Message) { view.Older = p.address("on", p.dayOf(m)) }},
+		{firstFrom, next, func(m *ent.Message) { view.Newer = p.address("on", p.dayOf(m)) }},
+	} {
+		found, err := side.find(side.t)
+		if ent.MaskNotFound(err) != nil {
+			return all, err
+		}
+		if found != nil {
+			side.use(found)
+		}
 	}
 	return all, nil
+}
+
+// dayOf returns the day of a message, in the zone of the page's day.
+func (p page) dayOf(m *ent.Message) string { return m.RecordedAt.In(p.day.Location()).Format(time.DateOnly) }
+
+// where returns the conditions that a message is in the span and on the page's day, and contains its words.
+func (p page) where(s span) []predicate.Message {
+	conditions := s.contains(p.words)
+	if !p.day.IsZero() {
+		conditions = append(conditions, message.RecordedAtGTE(p.day), message.RecordedAtLT(p.day.AddDate(0, 0, 1)))
+	}
+	return conditions
 }
 
 // address returns the address of another page: one that begins beside a message, that of another day, or the first one.
