@@ -184,7 +184,9 @@ func (p page) ofDay(ctx context.Context, client *ent.Client, view *views.Message
 }
 
 // dayOf returns the day of a message, in the zone of the page's day.
-func (p page) dayOf(m *ent.Message) string { return m.RecordedAt.In(p.day.Location()).Format(time.DateOnly) }
+func (p page) dayOf(m *ent.Message) string {
+	return m.RecordedAt.In(p.day.Location()).Format(time.DateOnly)
+}
 
 // where returns the conditions that a message is in the span and on the page's day, and contains its words.
 func (p page) where(s span) []predicate.Message {
@@ -236,4 +238,3 @@ func (s span) contains(words []string) (conditions []predicate.Message) {
 	}
 	return conditions
 }
-

@@ -69,20 +69,25 @@ func New(t testing.TB) (url string) {
 func create(t testing.TB, server string) (url string) {
 	t.Helper()
 	name := "test_" + strings.ToLower(rand.Text())
-	execute := func(statement string) {
-		t.Helper()
-		conn, err := pgx.Connect(context.Background(), server)
-		if err == nil {
-			_, err = conn.Exec(context.Background(), statement)
-			_ = conn.Close(context.Background())
-		}
-		if err != nil {
+	execute(t, server, "CREATE DATABASE "+name)
+	t.Cleanup(func() { execute(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
+	return strings.Replace(server, "/postgres?", "/"+name+"?", 1)
+}
+
+// execute executes statements, each by itself.
+func execute(t testing.TB, url string, statements ...string) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	for _, statement := range statements {
+		if _, err := conn.Exec(ctx, statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
 		}
 	}
-	execute("CREATE DATABASE " + name)
-	t.Cleanup(func() { execute("DROP DATABASE " + name + " WITH (FORCE)") })
-	return strings.Replace(server, "/postgres?", "/"+name+"?", 1)
 }
 
 // SQLiteOnly ends a test that is about SQLite when the tests run on PostgreSQL.

@@ -108,7 +108,15 @@ func (s *Server) leaveRoot() error {
 	uid, _ := strconv.Atoi(account.Uid)
 	gid, _ := strconv.Atoi(account.Gid)
 	s.credential = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return os.Chown(s.folder, uid, gid)
+	return s.giveFolder()
+}
+
+// giveFolder gives the server's folder to the user that it runs as.
+func (s *Server) giveFolder() error {
+	if s.credential == nil {
+		return nil
+	}
+	return os.Chown(s.folder, int(s.credential.Uid), int(s.credential.Gid))
 }
 
 // command returns the command to run one of PostgreSQL's programs.
@@ -135,6 +143,7 @@ func (s *Server) Begin() error {
 	}
 	s.log.Reset()
 	s.process = s.command("postgres", args...)
+	s.process.SysProcAttr.Setpgid = true // so that End reaches all its processes
 	s.process.Stderr = &s.log
 	if err := s.process.Start(); err != nil {
 		return err
@@ -153,10 +162,17 @@ func (s *Server) Begin() error {
 	}
 }
 
-// End ends the server by a signal: SIGTERM waits for its clients, SIGINT disconnects them, SIGQUIT does not write a checkpoint,
-// and with SIGKILL it has crashed.
+// End ends the server by a signal: SIGTERM waits for its clients, SIGINT disconnects them, SIGQUIT does not write a checkpoint, and
+// SIGKILL ends all its processes, as if the machine had lost its power.
 func (s *Server) End(signal syscall.Signal) {
-	_ = s.process.Process.Signal(signal)
+	if s.process.ProcessState != nil {
+		return // it has ended
+	}
+	to := s.process.Process.Pid
+	if signal == syscall.SIGKILL {
+		to = -to
+	}
+	_ = syscall.Kill(to, signal)
 	_ = s.process.Wait()
 }
 
@@ -177,4 +193,14 @@ func (s *Server) URL(database string) string {
 func (s *Server) New(t testing.TB) (url string) {
 	t.Helper()
 	return create(t, s.URL("postgres"))
+}
+
+// URLOf returns the URL of the one of several servers that can be written to: the primary server, whichever that is.
+func URLOf(servers ...*Server) string {
+	var hosts, ports []string
+	for _, s := range servers {
+		hosts, ports = append(hosts, s.folder), append(ports, "5432")
+	}
+	return fmt.Sprintf("postgres://postgres@/postgres?host=%s&port=%s&target_session_attrs=read-write",
+		strings.Join(hosts, ","), strings.Join(ports, ","))
 }

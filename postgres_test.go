@@ -1,0 +1,476 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"daybook/database"
+	"daybook/database/databasetest"
+)
+
+// instances starts servers on one database.
+func instances(t *testing.T, n int, url string) (servers []*server) {
+	t.Helper()
+	for range n {
+		s := serveIn(t, t.TempDir(), "--listen=127.0.0.1:0", "--database="+url)
+		t.Cleanup(func() {
+			if s.command.ProcessState == nil {
+				s.stop(syscall.SIGTERM)
+			}
+		})
+		servers = append(servers, s)
+	}
+	return servers
+}
+
+// recorders are clients that record as long as they are told to. Each repeats a message, with its idempotency key, until it is
+// recorded: at another server each time.
+type recorders struct {
+	t       *testing.T
+	clients sync.WaitGroup
+	stopped atomic.Bool
+
+	mu       sync.Mutex
+	recorded map[string]int // the ID of each message that was acknowledged
+	refused  map[int]int    // how often each status was answered
+	slowest  time.Duration  // of all answers
+}
+
+// record starts clients.
+func record(t *testing.T, clients int, servers ...*server) *recorders {
+	r := &recorders{t: t, recorded: map[string]int{}, refused: map[int]int{}}
+	for client := range clients {
+		r.clients.Go(func() {
+			for i := 0; !r.stopped.Load(); i++ {
+				r.once(fmt.Sprint(client, " ", i), servers)
+			}
+		})
+	}
+	return r
+}
+
+// once records one message.
+func (r *recorders) once(value string, servers []*server) {
+	for begun, i := time.Now(), rand.IntN(len(servers)); ; i++ {
+		status, id := r.send(servers[i%len(servers)], value)
+		if status == http.StatusCreated {
+			r.mu.Lock()
+			r.recorded[value] = id
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Lock()
+		r.refused[status]++
+		r.mu.Unlock()
+		if time.Since(begun) > time.Minute {
+			r.t.Errorf("%q is not recorded after a minute: %d", value, status)
+			return
+		}
+		time.Sleep(rand.N(50 * time.Millisecond))
+	}
+}
+
+// send sends a message once. The status is 0 if there is no answer.
+func (r *recorders) send(s *server, value string) (status, id int) {
+	request, err := http.NewRequest(http.MethodPost, s.url+"/record", strings.NewReader(value))
+	if err != nil {
+		r.t.Error(err)
+		return 0, 0
+	}
+	request.Header.Set("Content-Type", "text/plain")
+	request.Header.Set("Idempotency-Key", value)
+	sent := time.Now()
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, 0
+	}
+	response.Body.Close()
+	r.mu.Lock()
+	r.slowest = max(r.slowest, time.Since(sent))
+	r.mu.Unlock()
+	_, number, _ := strings.Cut(response.Header.Get("Location"), "messages/")
+	id, _ = strconv.Atoi(number)
+	return response.StatusCode, id
+}
+
+// wait waits until so many more messages are recorded, and returns how long it took.
+func (r *recorders) wait(more int) time.Duration {
+	r.t.Helper()
+	count := func() int {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.recorded)
+	}
+	begun := time.Now()
+	for wanted := count() + more; count() < wanted; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > 30*time.Second {
+			r.t.Fatalf("nothing is recorded: %v", r.refused)
+		}
+	}
+	return time.Since(begun)
+}
+
+// stop ends the clients, and returns the ID of each recorded message.
+func (r *recorders) stop() map[string]int {
+	r.stopped.Store(true)
+	r.clients.Wait()
+	http.DefaultClient.CloseIdleConnections()
+	return r.recorded
+}
+
+// checkMessages sees that the database has each recorded message once, under its ID, and no other one.
+func checkMessages(t *testing.T, url string, recorded map[string]int) {
+	t.Helper()
+	driver, err := database.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer driver.Close()
+	var rows entsql.Rows
+	if err := driver.Query(t.Context(), "SELECT id, value FROM messages ORDER BY id", []any{}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	stored, n := map[string]int{}, 0
+	for ; rows.Next(); n++ {
+		var id int
+		var value string
+		if err := rows.Scan(&id, &value); err != nil {
+			t.Fatal(err)
+		}
+		stored[value] = id
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(stored, recorded) || n != len(recorded) {
+		t.Errorf("%d messages are stored, %d different ones; %d were acknowledged", n, len(stored), len(recorded))
+	}
+}
+
+// TestDatabaseServerRestarts has many record while PostgreSQL is restarted as after a crash.
+func TestDatabaseServerRestarts(t *testing.T) {
+	postgres := databasetest.Start(t)
+	url := postgres.New(t)
+	s := instances(t, 1, url)[0]
+	r := record(t, 32, s)
+	for range 3 {
+		r.wait(200)
+		postgres.End(syscall.SIGQUIT)
+		if status, _ := r.send(s, "while it is away"); status != http.StatusServiceUnavailable && status != http.StatusCreated {
+			t.Errorf("answered %d while the database is away", status)
+		}
+		if err := postgres.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		if took := r.wait(200); took > 5*time.Second {
+			t.Errorf("recording went on after %s", took)
+		}
+	}
+	recorded := r.stop()
+	for status := range r.refused {
+		if status != http.StatusServiceUnavailable {
+			t.Errorf("%d were answered %d", r.refused[status], status)
+		}
+	}
+	if r.slowest > 10*time.Second {
+		t.Errorf("an answer took %s", r.slowest)
+	}
+	t.Logf("%d recorded, refused %v, the slowest answer took %s", len(recorded), r.refused, r.slowest)
+	checkMessages(t, url, recorded)
+}
+
+// TestFailover loses the primary server and promotes the standby: once, or DAYBOOK_TEST_FAILOVERS times.
+func TestFailover(t *testing.T) {
+	rounds := 1
+	if n, err := strconv.Atoi(os.Getenv("DAYBOOK_TEST_FAILOVERS")); err == nil {
+		rounds = n
+	}
+	for round := range rounds {
+		t.Run(fmt.Sprint(round), failover)
+	}
+}
+
+func failover(t *testing.T) {
+	primary := databasetest.Start(t)
+	standby := primary.Standby(t)
+	both := databasetest.URLOf(primary, standby)
+	servers := instances(t, 2, both)
+	r := record(t, 32, servers...)
+	r.wait(500 + rand.IntN(1000))
+	primary.End(syscall.SIGKILL)
+	time.Sleep(rand.N(300 * time.Millisecond)) // as long as nobody has noticed it
+	standby.Promote(t)
+	away := r.wait(1)
+	r.wait(500)
+	recorded := r.stop()
+	for i, s := range servers {
+		value := fmt.Sprint("afterwards ", i)
+		status, id := r.send(s, value)
+		if recorded[value] = id; status != http.StatusCreated {
+			t.Errorf("instance %d answered %d", i, status)
+		}
+	}
+	if away > 10*time.Second || r.slowest > 15*time.Second {
+		t.Errorf("recording went on after %s, and an answer took %s", away, r.slowest)
+	}
+	t.Logf("%d recorded, refused %v, recording went on after %s, the slowest answer took %s", len(recorded), r.refused, away, r.slowest)
+	checkMessages(t, both, recorded)
+}
+
+func openDatabase(t *testing.T, url string) dialect.Driver {
+	t.Helper()
+	driver, err := database.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { driver.Close() })
+	return driver
+}
+
+// TestRecordHereReadThere records at one instance and reads at another, by every way to read.
+func TestRecordHereReadThere(t *testing.T) {
+	servers := instances(t, 2, databasetest.Start(t).New(t))
+	for i := range 200 {
+		value := fmt.Sprint("message ", i)
+		if status, _ := servers[i%2].post(value); status != http.StatusCreated {
+			t.Fatal(status)
+		}
+		path := []string{"/", "/?format=html", "/?after=" + strconv.Itoa(i), "/?all", "/?q=" + strconv.Itoa(i)}[i%5]
+		if body := servers[1-i%2].get(path); !strings.Contains(body, value) {
+			t.Fatalf("%s does not have %q:\n%s", path, value, body)
+		}
+	}
+}
+
+// get returns the body of the answer.
+func (s *server) get(path string) string {
+	s.t.Helper()
+	response, err := http.Get(s.url + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var body strings.Builder
+	if _, err := bufio.NewReader(response.Body).WriteTo(&body); err != nil {
+		s.t.Fatal(err)
+	}
+	return body.String()
+}
+
+// TestSameKeyAtTwoInstances sends the same message with the same key to both at the same moment.
+func TestSameKeyAtTwoInstances(t *testing.T) {
+	url := databasetest.Start(t).New(t)
+	servers := instances(t, 2, url)
+	r := &recorders{t: t, recorded: map[string]int{}, refused: map[int]int{}}
+	for i := range 100 {
+		value := fmt.Sprint("message ", i)
+		var ids [4]int
+		var clients sync.WaitGroup
+		for j := range ids {
+			clients.Go(func() {
+				status, id := r.send(servers[j%2], value)
+				if ids[j] = id; status != http.StatusCreated {
+					t.Errorf("answered %d", status)
+				}
+			})
+		}
+		clients.Wait()
+		if slices.Min(ids[:]) != slices.Max(ids[:]) {
+			t.Fatalf("answered as %v", ids)
+		}
+		r.recorded[value] = ids[0]
+	}
+	checkMessages(t, url, r.stop())
+}
+
+// TestFollowersOfTwoInstances has 100 clients record and 50 follow, through one proxy of two instances. Streams and listening
+// connections are cut at random, transactions that insert are slow or rolled back, and another application has one open all the
+// time. Each follower must have the book, in order.
+func TestFollowersOfTwoInstances(t *testing.T) {
+	postgres := databasetest.Start(t, "fsync=off")
+	url := postgres.New(t)
+	servers := instances(t, 2, url)
+	driver := openDatabase(t, url)
+	stay, err := driver.Tx(t.Context())
+	if err == nil {
+		err = stay.Exec(t.Context(), "CREATE TABLE other ()", []any{}, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stay.Rollback()
+	proxy := httptest.NewServer(roundRobin(t, servers))
+	defer proxy.Close()
+
+	end := make(chan struct{})
+	var last atomic.Int64 // the ID of the newest message, once all are recorded
+	var followers, others sync.WaitGroup
+	books := make([][]string, 50)
+	for i := range books {
+		followers.Go(func() { books[i] = follow(t, proxy.URL, &last) })
+	}
+	others.Go(func() { insertOddly(t, driver, end) })
+	others.Go(func() { cutListeners(t, driver, end) })
+	r := record(t, 100, &server{t: t, url: proxy.URL})
+	r.wait(3000)
+	recorded := r.stop()
+	close(end)
+	others.Wait()
+	if status, _ := servers[0].post("the last one"); status != http.StatusCreated {
+		t.Fatal(status)
+	}
+	want := stored(t, driver)
+	newest, _, _ := strings.Cut(want[len(want)-1], "\t")
+	id, _ := strconv.Atoi(newest)
+	last.Store(int64(id))
+	followers.Wait()
+	for i, book := range books {
+		if !slices.Equal(book, want) {
+			t.Errorf("follower %d has %d messages of %d%s", i, len(book), len(want), difference(book, want))
+		}
+	}
+	t.Logf("%d recorded by clients, %d in all", len(recorded), len(want))
+}
+
+// difference says where two books differ first.
+func difference(got, want []string) string {
+	for i := range got {
+		if i >= len(want) || got[i] != want[i] {
+			return fmt.Sprintf(": %q where %q should be", got[i], want[min(i, len(want)-1)])
+		}
+	}
+	return ""
+}
+
+// roundRobin returns a proxy that sends one request to one server, and the next one to the other. It cuts many streams.
+func roundRobin(t *testing.T, servers []*server) http.Handler {
+	var proxies []*httputil.ReverseProxy
+	for _, s := range servers {
+		target, err := url.Parse(s.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy := httputil.NewSingleHostReverseProxy(target)
+		proxy.FlushInterval = -1
+		proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+		proxies = append(proxies, proxy)
+	}
+	var turn atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/live") {
+			ctx, cut := context.WithTimeout(r.Context(), rand.N(time.Second))
+			defer cut()
+			r = r.WithContext(ctx)
+			defer func() { _ = recover() }() // it panics if the stream ends early
+		}
+		proxies[turn.Add(1)%int64(len(proxies))].ServeHTTP(w, r)
+	})
+}
+
+// follow follows until it has the last message. It returns the IDs and the values.
+func follow(t *testing.T, address string, last *atomic.Int64) (book []string) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	newest := 0
+	for begun := time.Now(); last.Load() == 0 || int64(newest) < last.Load(); {
+		if time.Since(begun) > time.Minute {
+			t.Errorf("a follower has not got further than %d", newest)
+			return book
+		}
+		response, err := client.Get(fmt.Sprintf("%s/live?after=%d", address, newest))
+		if err != nil {
+			continue
+		}
+		for lines := bufio.NewReader(response.Body); ; {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				break // and what has come of the line is dropped
+			}
+			fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+			if len(fields) != 3 {
+				break // an error of the proxy
+			}
+			newest, _ = strconv.Atoi(fields[0])
+			book = append(book, fields[0]+"\t"+fields[2])
+		}
+		response.Body.Close()
+	}
+	return book
+}
+
+// insertOddly inserts messages in transactions that are slow, or rolled back, or both.
+func insertOddly(t *testing.T, driver dialect.Driver, end chan struct{}) {
+	for i := 0; ; i++ {
+		select {
+		case <-end:
+			return
+		case <-time.After(rand.N(20 * time.Millisecond)):
+		}
+		tx, err := driver.Tx(t.Context())
+		if err == nil {
+			err = tx.Exec(t.Context(), "INSERT INTO messages (value, recorded_at) VALUES ($1, now())", []any{fmt.Sprint("odd ", i)}, nil)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		time.Sleep(rand.N(100 * time.Millisecond))
+		done := tx.Commit
+		if i%2 == 0 {
+			done = tx.Rollback
+		}
+		if err := done(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// cutListeners ends the listening connections, again and again.
+func cutListeners(t *testing.T, driver dialect.Driver, end chan struct{}) {
+	for {
+		select {
+		case <-end:
+			return
+		case <-time.After(rand.N(500 * time.Millisecond)):
+		}
+		const cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"
+		if err := driver.Exec(t.Context(), cut, []any{}, nil); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// stored returns the IDs and the values of all messages.
+func stored(t *testing.T, driver dialect.Driver) (book []string) {
+	t.Helper()
+	var rows entsql.Rows
+	if err := driver.Query(t.Context(), "SELECT id || E'\\t' || value FROM messages ORDER BY id", []any{}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	if err := entsql.ScanSlice(rows, &book); err != nil {
+		t.Fatal(err)
+	}
+	return book
+}
