@@ -21,7 +21,6 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 
 	"daybook/database"
-	"daybook/ent/schema"
 )
 
 // bigDatabase makes a database of a million messages of several kinds in the folder, or of fewer where a million would take
@@ -33,7 +32,7 @@ func bigDatabase(t *testing.T, folder string) (messages int) {
 		messages = 100_000
 	}
 	path := filepath.Join(folder, "daybook.db")
-	makeDatabase(t, path, schema.Version)
+	makeDatabase(t, path)
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +61,7 @@ func TestStopWhileMessagesAreFolded(t *testing.T) {
 	const messages = 100_000
 	folder := t.TempDir()
 	path := filepath.Join(folder, "daybook.db")
-	makeDatabase(t, path, schema.Version)
+	makeDatabase(t, path)
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)

@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"daybook/ent/schema"
 )
 
 // TestUnreadFollowersShareMemory has a thousand that begin at one place, or at a hundred, among many long messages, and read nothing.
@@ -28,7 +26,7 @@ func TestUnreadFollowersShareMemory(t *testing.T) {
 func followUnread(t *testing.T, places, most int) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "daybook.db")
-	makeDatabase(t, path, schema.Version)
+	makeDatabase(t, path)
 	fill(t, path, 400, 64<<10)
 	s := serveIn(t, folder, "--listen=127.0.0.1:0")
 	small := net.Dialer{Control: func(_, _ string, conn syscall.RawConn) error { // or the kernel would take megabytes for each

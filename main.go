@@ -31,7 +31,7 @@ import (
 
 	"daybook/database"
 	"daybook/ent"
-	"daybook/ent/migrate"
+	"daybook/ent/migrations"
 	"daybook/ent/schema"
 	"daybook/handlers"
 )
@@ -189,7 +189,7 @@ func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (diale
 	if err != nil {
 		return nil, err
 	}
-	err = database.Migrate(ctx, driver, schema.Version, migrate.Tables...)
+	err = database.Migrate(ctx, driver, migrations.Files)
 	if err == nil {
 		err = handlers.Upgrade(ctx, driver, log)
 	}

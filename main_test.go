@@ -22,8 +22,7 @@ import (
 	"time"
 
 	"daybook/database"
-	"daybook/ent/migrate"
-	"daybook/ent/schema"
+	"daybook/ent/migrations"
 )
 
 // TestMain lets the test binary be daybook, too: the tests run it as a process of its own.
@@ -322,7 +321,7 @@ func TestRefusedStart(t *testing.T) {
 	if err := os.WriteFile(text, bytes.Repeat([]byte("Dear Anna, "), 1000), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	makeDatabase(t, filepath.Join(folder, "newer.db"), schema.Version+1)
+	makeDatabase(t, filepath.Join(folder, "newer.db"), "PRAGMA user_version = 1000")
 	photos, err := database.Open(t.Context(), filepath.Join(folder, "photos.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -395,7 +394,7 @@ func TestUnwritableDatabase(t *testing.T) {
 	if err := errors.Join(os.Mkdir(open, 0o755), os.Chmod(open, 0o777)); err != nil {
 		t.Fatal(err)
 	}
-	makeDatabase(t, old, schema.Version)
+	makeDatabase(t, old)
 	if err := errors.Join(os.Chmod(old, 0o444), os.Chmod(folder, 0o555)); err != nil {
 		t.Fatal(err)
 	}
@@ -513,15 +512,20 @@ func TestStopSaysWhatItWaitsFor(t *testing.T) {
 	}
 }
 
-// makeDatabase makes a database as a program with the version of the schema would.
-func makeDatabase(t *testing.T, path string, version int) {
+// makeDatabase makes a database as main does, and then runs the statements.
+func makeDatabase(t *testing.T, path string, statements ...string) {
 	t.Helper()
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer driver.Close()
-	if err := database.Migrate(t.Context(), driver, version, migrate.Tables...); err != nil {
+	if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
 		t.Fatal(err)
+	}
+	for _, statement := range statements {
+		if err := driver.Exec(t.Context(), statement, []any{}, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

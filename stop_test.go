@@ -16,7 +16,6 @@ import (
 
 	"daybook/database"
 	"daybook/ent"
-	"daybook/ent/schema"
 )
 
 // TestStopWaitsForNoStalledClient has clients that send no more, or take no more, and one that is slow, but records. The server ends
@@ -24,7 +23,7 @@ import (
 func TestStopWaitsForNoStalledClient(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "daybook.db")
-	makeDatabase(t, path, schema.Version)
+	makeDatabase(t, path)
 	fill(t, path, 400, 64<<10) // more than lies between the server and a client
 	s := serveIn(t, folder, "--listen=127.0.0.1:0")
 	for _, stalled := range []string{

@@ -4,74 +4,145 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"regexp"
 	"slices"
+	"strconv"
 
+	"ariga.io/atlas/sql/migrate"
+	"ariga.io/atlas/sql/postgres"
+	"ariga.io/atlas/sql/schema"
+	"ariga.io/atlas/sql/sqlite"
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
-	"entgo.io/ent/dialect/sql/schema"
 )
 
-// applicationID marks the files that Migrate has prepared, in the field of the header for that (PRAGMA application_id).
+// applicationID marks the files that Migrate has prepared, in the field of the header for that (PRAGMA application_id). On
+// PostgreSQL it is the number of the lock.
 const applicationID = 'D'<<24 | 'a'<<16 | 'y'<<8 | 'b'
 
 // ErrForeign is the error of [Migrate] for a database that another program made.
 var ErrForeign = errors.New("the database belongs to another program, choose another file")
 
-// Migrate brings the database to the given version of the application's schema. The tables are those of ent's generated package
-// migrate. It creates the tables, columns and indexes that are missing, and never drops or narrows one. It is one transaction: if
-// several processes start at once, one migrates and the others wait. Call it before anything else uses the database, because
-// foreign keys are not enforced while it runs.
+// Migrate applies the files that the database does not have yet, in the order of their numbers. The folder sqlite3 of migrations has
+// those for SQLite, and postgres those for PostgreSQL: each is a migration directory of Atlas, with files 0001_name.sql, 0002_… and
+// their sums in atlas.sum. Which were applied is in the table applied_migrations.
 //
-// It refuses, and does not change, a database that a later version of the application has written, or that another program made
-// ([ErrForeign]): one with another application_id, or with tables of which none is the application's.
-func Migrate(ctx context.Context, driver dialect.Driver, version int, tables ...*schema.Table) (err error) {
-	// Ent changes a table by copying and dropping it. With foreign keys, that would delete the rows that refer to it. SQLite ignores
-	// this pragma in a transaction.
-	if err := driver.Exec(ctx, "PRAGMA foreign_keys = OFF", []any{}, nil); err != nil {
+// All of it is one transaction under a lock: if several processes start at once, one migrates and the others wait; and if a file
+// fails, the database is as it was. Call it before anything else uses the database, because SQLite's foreign keys are not enforced
+// while it runs.
+//
+// It refuses, and does not change, a database that a later version of the application has migrated, or that has another text of a
+// file that was applied. On SQLite it also refuses a file that another program made ([ErrForeign]): one with another application_id,
+// or with tables of which none is the application's. It sets user_version to the number of the last file. A file without
+// applied_migrations is taken to have everything up to its user_version, so an application that created its tables in another way
+// sets that once. A PostgreSQL database may have other tables.
+func Migrate(ctx context.Context, driver dialect.Driver, migrations fs.FS) (err error) {
+	m := &migration{dialect: driver.Dialect()}
+	if err := m.load(migrations); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	defer func() {
-		err = errors.Join(err, driver.Exec(context.WithoutCancel(ctx), "PRAGMA foreign_keys = ON", []any{}, nil))
-	}()
-	tx, err := driver.Tx(ctx)
+	if m.dialect == dialect.SQLite {
+		// A table is changed by copying and dropping it. With foreign keys, that would delete the rows that refer to it. SQLite
+		// ignores this pragma in a transaction.
+		if err := driver.Exec(ctx, "PRAGMA foreign_keys = OFF", []any{}, nil); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		defer func() {
+			err = errors.Join(err, driver.Exec(context.WithoutCancel(ctx), "PRAGMA foreign_keys = ON", []any{}, nil))
+		}()
+	}
+	begun, err := driver.Tx(ctx)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	if err := migrate(ctx, tx, version, tables); err != nil {
-		return errors.Join(err, tx.Rollback())
+	var ok bool
+	if m.tx, ok = begun.(*tx); !ok {
+		return errors.Join(fmt.Errorf("migrate: %T is not a driver of database.Open", driver), begun.Rollback())
 	}
-	return tx.Commit()
+	m.tx.unlimited = true
+	if err := m.run(ctx); err != nil {
+		return errors.Join(err, m.tx.Rollback())
+	}
+	return m.tx.Commit()
 }
 
-func migrate(ctx context.Context, tx dialect.Tx, version int, tables []*schema.Table) error {
-	header, err := query[int](ctx, tx, "SELECT * FROM pragma_application_id UNION ALL SELECT * FROM pragma_user_version")
+// migration is one call of Migrate.
+type migration struct {
+	dialect string
+	dir     migrate.MemDir
+	files   []migrate.File
+	sums    migrate.HashFile
+	tx      *tx
+	marked  bool // a SQLite file has the applicationID
+}
+
+// load reads the files for the dialect.
+func (m *migration) load(migrations fs.FS) error {
+	entries, err := fs.ReadDir(migrations, m.dialect)
 	if err != nil {
-		return fmt.Errorf("read the database's header: %w", err)
+		return err
 	}
-	id, found := header[0], header[1]
-	const list = `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`
-	names, err := query[string](ctx, tx, list)
+	for _, entry := range entries {
+		text, err := fs.ReadFile(migrations, m.dialect+"/"+entry.Name())
+		if err == nil {
+			err = m.dir.WriteFile(entry.Name(), text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := migrate.Validate(&m.dir); err != nil {
+		return fmt.Errorf("the files in %s do not match their %s: %w", m.dialect, migrate.HashFileName, err)
+	}
+	if m.files, err = m.dir.Files(); err != nil {
+		return err
+	}
+	for _, file := range m.files {
+		if numberOf(file.Version()) < 1 {
+			return fmt.Errorf("%s/%s: the name must begin with a number", m.dialect, file.Name())
+		}
+	}
+	m.sums, err = m.dir.Checksum()
+	return err
+}
+
+// numberOf returns the number of a version, or 0.
+func numberOf(version string) int {
+	n, _ := strconv.Atoi(version)
+	return n
+}
+
+// run migrates in the transaction. It sees whatever was committed before it had the lock.
+func (m *migration) run(ctx context.Context) error {
+	found, recorded, err := m.lock(ctx)
 	if err != nil {
-		return fmt.Errorf("list tables: %w", err)
+		return err
 	}
-	ours := func(name string) bool {
-		return slices.ContainsFunc(tables, func(t *schema.Table) bool { return t.Name == name })
+	baseline := "" // none
+	if !recorded {
+		if err := m.tx.Exec(ctx, createRevisions, []any{}, nil); err != nil {
+			return fmt.Errorf("migrate: %w", err)
+		}
+		if found > 0 {
+			baseline = fmt.Sprintf("%04d", found)
+		}
 	}
-	switch {
-	case id != 0 && id != applicationID:
-		return fmt.Errorf("%w (its application_id is %#x)", ErrForeign, id)
-	case len(names) > 0 && !slices.ContainsFunc(names, ours):
-		return fmt.Errorf("%w (it has a table %q, and none of this program's)", ErrForeign, names[0])
-	case found > version:
-		return fmt.Errorf("the database was written by a newer version of this program (schema %d, this one knows %d)", found, version)
+	if err := m.check(ctx, found); err != nil {
+		return err
 	}
-	create, err := schema.NewMigrate(migration{tx})
+	open := map[string]func(schema.ExecQuerier) (migrate.Driver, error){dialect.SQLite: sqlite.Open, dialect.Postgres: postgres.Open}
+	driver, err := open[m.dialect](m.tx)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	executor, err := migrate.NewExecutor(unchecked{driver, driver.(migrate.StmtScanner)}, &m.dir, m,
+		migrate.WithBaselineVersion(baseline))
 	if err == nil {
-		err = create.Create(ctx, tables...)
+		err = executor.ExecuteN(ctx, 0)
 	}
-	if err == nil && (id != applicationID || found != version) {
-		mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, version)
-		err = tx.Exec(ctx, mark, []any{}, nil)
+	if err == nil || errors.Is(err, migrate.ErrNoPendingFiles) {
+		err = m.mark(ctx, found)
 	}
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
@@ -79,7 +150,148 @@ func migrate(ctx context.Context, tx dialect.Tx, version int, tables []*schema.T
 	return nil
 }
 
-// query returns the only column of a query's rows.
+// unchecked is Atlas's driver. Whether a database is one to migrate, this package decides by itself.
+type unchecked struct {
+	migrate.Driver
+	migrate.StmtScanner
+}
+
+func (unchecked) CheckClean(context.Context, *migrate.TableIdent) error { return nil }
+
+// last returns the number of the last file.
+func (m *migration) last() int {
+	if len(m.files) == 0 {
+		return 0
+	}
+	return numberOf(m.files[len(m.files)-1].Version())
+}
+
+// lock begins the transaction and waits for others that migrate. It returns the schema's version as SQLite has it in the header, and
+// whether there is a table of revisions.
+func (m *migration) lock(ctx context.Context) (version int, recorded bool, err error) {
+	if m.dialect == dialect.SQLite {
+		return m.lockSQLite(ctx)
+	}
+	// Others may migrate for longer than a statement of the application waits for a lock. But later a file that waits for a table makes
+	// those wait that come after it, so it should soon give up.
+	lock := fmt.Sprintf(`SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0;
+		SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(%d); SET LOCAL lock_timeout TO DEFAULT`, applicationID)
+	if err := m.tx.Exec(ctx, lock, []any{}, nil); err != nil {
+		return 0, false, fmt.Errorf("wait for others that migrate: %w", err)
+	}
+	exists, err := query[bool](ctx, m.tx, "SELECT to_regclass('applied_migrations') IS NOT NULL")
+	if err != nil {
+		return 0, false, fmt.Errorf("list tables: %w", err)
+	}
+	return 0, exists[0], nil
+}
+
+// lockSQLite is lock on SQLite, where every writing transaction has the only lock. It refuses a file of another program.
+func (m *migration) lockSQLite(ctx context.Context) (version int, recorded bool, err error) {
+	header, err := query[int](ctx, m.tx, "SELECT * FROM pragma_application_id UNION ALL SELECT * FROM pragma_user_version")
+	if err != nil {
+		return 0, false, fmt.Errorf("read the database's header: %w", err)
+	}
+	id, version := header[0], header[1]
+	m.marked = id == applicationID
+	const list = `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\'`
+	tables, err := query[string](ctx, m.tx, list)
+	if err != nil {
+		return 0, false, fmt.Errorf("list tables: %w", err)
+	}
+	recorded = slices.Contains(tables, "applied_migrations")
+	switch {
+	case id != 0 && !m.marked:
+		return 0, false, fmt.Errorf("%w (its application_id is %#x)", ErrForeign, id)
+	case len(tables) > 0 && !recorded && !slices.ContainsFunc(tables, m.creates(version)):
+		return 0, false, fmt.Errorf("%w (it has a table %q, and none of this program's)", ErrForeign, tables[0])
+	}
+	return version, recorded, nil
+}
+
+var createTable = regexp.MustCompile("(?i)CREATE\\s+TABLE\\s+(?:IF\\s+NOT\\s+EXISTS\\s+)?[`\"]?(\\w+)")
+
+// creates returns a function that reports whether the files up to a version create the table.
+func (m *migration) creates(version int) func(table string) bool {
+	return func(table string) bool {
+		return slices.ContainsFunc(m.files, func(file migrate.File) bool {
+			return numberOf(file.Version()) <= version && slices.ContainsFunc(createTable.FindAllSubmatch(file.Bytes(), -1),
+				func(match [][]byte) bool { return string(match[1]) == table })
+		})
+	}
+}
+
+// check refuses a database that is newer than the files, or that has others. The found version is that of SQLite's header.
+func (m *migration) check(ctx context.Context, found int) error {
+	revisions, err := m.ReadRevisions(ctx)
+	if err != nil {
+		return fmt.Errorf("read which migrations were applied: %w", err)
+	}
+	if len(revisions) > 0 {
+		found = max(found, numberOf(revisions[len(revisions)-1].Version))
+	}
+	if found > m.last() {
+		return fmt.Errorf("the database was written by a newer version of this program (schema %d, this one knows %d)", found, m.last())
+	}
+	for _, r := range revisions {
+		i := slices.IndexFunc(m.files, func(file migrate.File) bool { return file.Version() == r.Version })
+		if i < 0 {
+			return fmt.Errorf("the database has a migration %s_%s that this program does not have", r.Version, r.Description)
+		}
+		// Each sum includes the files before it. A baseline has none: its file was not applied.
+		if r.Hash != "" && r.Hash != m.sums[i].H {
+			return fmt.Errorf("the migration %s, or one before it, was changed after it was applied to this database", m.files[i].Name())
+		}
+	}
+	return nil
+}
+
+// mark writes the version to the header of a SQLite file, by which older programs refuse it.
+func (m *migration) mark(ctx context.Context, found int) error {
+	if m.dialect != dialect.SQLite || m.marked && found == m.last() {
+		return nil
+	}
+	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, m.last())
+	return m.tx.Exec(ctx, mark, []any{}, nil)
+}
+
+// createRevisions creates the table of the files that were applied.
+const createRevisions = `CREATE TABLE applied_migrations (version text NOT NULL PRIMARY KEY, description text NOT NULL, hash text NOT NULL,
+	applied_at timestamp with time zone NOT NULL DEFAULT CURRENT_TIMESTAMP)`
+
+// Ident and the following methods are Atlas's RevisionReadWriter.
+func (m *migration) Ident() *migrate.TableIdent {
+	return &migrate.TableIdent{Name: "applied_migrations"}
+}
+
+// ReadRevisions returns which files were applied, in the order of their versions.
+func (m *migration) ReadRevisions(ctx context.Context) (revisions []*migrate.Revision, err error) {
+	rows, err := query[struct{ Version, Description, Hash string }](ctx, m.tx,
+		"SELECT version, description, hash FROM applied_migrations ORDER BY version")
+	for _, row := range rows {
+		revisions = append(revisions, &migrate.Revision{Version: row.Version, Description: row.Description, Hash: row.Hash})
+	}
+	return revisions, err
+}
+
+// ReadRevision finds none: Atlas asks only for files that were not applied.
+func (m *migration) ReadRevision(context.Context, string) (*migrate.Revision, error) {
+	return nil, migrate.ErrRevisionNotExist
+}
+
+// WriteRevision notes a file that was applied. A part of one is never committed, so it needs no note.
+func (m *migration) WriteRevision(ctx context.Context, r *migrate.Revision) error {
+	if r.Applied < r.Total {
+		return nil
+	}
+	const insert = "INSERT INTO applied_migrations (version, description, hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+	return m.tx.Exec(ctx, insert, []any{r.Version, r.Description, r.Hash}, nil)
+}
+
+// DeleteRevision is never called.
+func (m *migration) DeleteRevision(context.Context, string) error { return errors.ErrUnsupported }
+
+// query returns a query's rows.
 func query[T any](ctx context.Context, tx dialect.Tx, query string) (values []T, err error) {
 	var rows entsql.Rows
 	if err := tx.Query(ctx, query, []any{}, &rows); err != nil {
@@ -88,19 +300,4 @@ func query[T any](ctx context.Context, tx dialect.Tx, query string) (values []T,
 	defer rows.Close()
 	err = entsql.ScanSlice(rows, &values)
 	return values, err
-}
-
-// migration is a transaction that ent migrates in: a driver whose transactions are part of this one.
-type migration struct{ dialect.ExecQuerier }
-
-func (m migration) Tx(context.Context) (dialect.Tx, error) { return dialect.NopTx(m), nil }
-func (m migration) Close() error                           { return nil }
-func (m migration) Dialect() string                        { return dialect.SQLite }
-
-// Query runs a query. Ent insists that foreign keys are enforced before it begins, and then turns that off.
-func (m migration) Query(ctx context.Context, query string, args, v any) error {
-	if query == "PRAGMA foreign_keys" {
-		query = "SELECT 1"
-	}
-	return m.ExecQuerier.Query(ctx, query, args, v)
 }

@@ -1,157 +1,272 @@
 package database_test
 
 import (
+	"context"
 	"errors"
-	"path/filepath"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 
+	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
-	"entgo.io/ent/dialect/sql/schema"
-	"entgo.io/ent/schema/field"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 )
 
-func table(name string) *schema.Table {
-	id := &schema.Column{Name: "id", Type: field.TypeInt, Increment: true}
-	return &schema.Table{Name: name, Columns: []*schema.Column{id}, PrimaryKey: []*schema.Column{id}}
-}
+const (
+	createFirst  = "CREATE TABLE first (id integer PRIMARY KEY)"
+	createSecond = "CREATE TABLE second (id integer PRIMARY KEY); INSERT INTO second (id) VALUES (1)"
+)
 
-// empty opens a database without tables.
-func empty(t *testing.T) (driver dialect.Driver, path string) {
+// migrations returns files with the texts, numbered from 1, for both databases, and their sums.
+func migrations(t *testing.T, texts ...string) fstest.MapFS {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "test.db")
-	return reopen(t, path), path
+	var files []migrate.File
+	for i, text := range texts {
+		files = append(files, migrate.NewLocalFile(fmt.Sprintf("%04d_step.sql", i+1), []byte(text+";\n")))
+	}
+	return withSums(t, files...)
 }
 
-func TestMigrateCreatesWhatIsMissing(t *testing.T) {
-	driver, path := empty(t)
-	for range 2 { // the second time there is nothing to do
-		if err := database.Migrate(t.Context(), driver, 1, table("first")); err != nil {
+func withSums(t *testing.T, files ...migrate.File) fstest.MapFS {
+	t.Helper()
+	both := fstest.MapFS{}
+	for _, folder := range []string{dialect.SQLite, dialect.Postgres} {
+		dir := &migrate.MemDir{}
+		dir.SyncWrites(func(name string, text []byte) error {
+			both[folder+"/"+name] = &fstest.MapFile{Data: text}
+			return nil
+		})
+		if err := dir.CopyFiles(files); err != nil {
 			t.Fatal(err)
 		}
 	}
-	exec(t, driver, "CREATE TABLE note (value TEXT)")
-	exec(t, driver, "INSERT INTO note (value) VALUES ('kept')")
-	if err := database.Migrate(t.Context(), reopen(t, path), 2, table("first"), table("second")); err != nil {
-		t.Fatal(err)
-	}
-	if n := number(t, driver, "SELECT count(*) FROM first, second"); n != 0 {
-		t.Errorf("%d rows in new tables", n)
-	}
-	if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
-		t.Error("a row of a table that the schema does not know is gone")
-	}
-	tx := begin(t, driver, false)
-	if on := number(t, tx, "PRAGMA foreign_keys"); on != 1 {
-		t.Error("foreign keys are off after the migration")
-	}
-	commit(t, tx)
+	return both
 }
 
-// TestMigrateKeepsRowsThatReferToAChangedTable has ent copy a table, drop it and rename the copy. Enforced meanwhile, the foreign
-// key would take the rows that refer to it.
-func TestMigrateKeepsRowsThatReferToAChangedTable(t *testing.T) {
-	driver, _ := empty(t)
-	parent := table("parent")
-	child := table("child")
-	reference := &schema.Column{Name: "parent_id", Type: field.TypeInt}
-	child.Columns = append(child.Columns, reference)
-	child.ForeignKeys = []*schema.ForeignKey{{
-		Symbol: "child_parent", Columns: []*schema.Column{reference}, RefTable: parent, RefColumns: parent.Columns, OnDelete: schema.Cascade,
-	}}
-	name := &schema.Column{Name: "name", Type: field.TypeString, Nullable: true}
-	parent.Columns = append(parent.Columns, name)
-	if err := database.Migrate(t.Context(), driver, 1, parent, child); err != nil {
+// mustMigrate migrates, and returns the state after it.
+func mustMigrate(t *testing.T, driver dialect.Driver, files fstest.MapFS) (state string) {
+	t.Helper()
+	if err := database.Migrate(t.Context(), driver, files); err != nil {
 		t.Fatal(err)
 	}
+	return stateOf(t, driver)
+}
+
+// stateOf returns what is another after any change of the tables, or of SQLite's header.
+func stateOf(t *testing.T, driver dialect.Driver) string {
+	t.Helper()
+	if driver.Dialect() == dialect.Postgres {
+		return fmt.Sprint(number(t, driver, "SELECT count(*) FROM pg_class"), number(t, driver, "SELECT sum(oid::bigint) FROM pg_class"))
+	}
+	return fmt.Sprint(number(t, driver, "PRAGMA schema_version"), number(t, driver, "PRAGMA user_version"))
+}
+
+// refuses migrates, and wants an error with the sentence and no change.
+func refuses(t *testing.T, driver dialect.Driver, files fstest.MapFS, sentence string) {
+	t.Helper()
+	before := stateOf(t, driver)
+	err := database.Migrate(t.Context(), driver, files)
+	if err == nil || !strings.Contains(err.Error(), sentence) {
+		t.Errorf("got %v, want %q", err, sentence)
+	}
+	if after := stateOf(t, driver); after != before {
+		t.Errorf("the database was changed: %s, it was %s", after, before)
+	}
+}
+
+func TestMigrateAppliesWhatIsMissing(t *testing.T) {
+	url := databasetest.New(t)
+	driver := reopen(t, url)
+	first := mustMigrate(t, driver, migrations(t, createFirst))
+	if again := mustMigrate(t, driver, migrations(t, createFirst)); again != first {
+		t.Errorf("the second start changed %s to %s", first, again)
+	}
+	exec(t, driver, "CREATE TABLE note (value TEXT)")
+	exec(t, driver, "INSERT INTO note (value) VALUES ('kept')")
+	exec(t, driver, "INSERT INTO first (id) VALUES (7)")
+	mustMigrate(t, reopen(t, url), migrations(t, createFirst, createSecond))
+	if n := number(t, driver, "SELECT count(*) FROM first, second, note"); n != 1 {
+		t.Errorf("%d rows, want those that were there and the new one", n)
+	}
+	if n := number(t, driver, "SELECT count(*) FROM applied_migrations WHERE hash <> '' AND applied_at IS NOT NULL"); n != 2 {
+		t.Errorf("%d migrations are noted, want 2", n)
+	}
+	if driver.Dialect() == dialect.SQLite {
+		tx := begin(t, driver, false)
+		if on := number(t, tx, "PRAGMA foreign_keys"); on != 1 {
+			t.Error("foreign keys are off after the migration")
+		}
+		commit(t, tx)
+	}
+}
+
+// TestMigrateKeepsRowsThatReferToAChangedTable copies a table, drops it and renames the copy, as one changes a column on SQLite.
+// Enforced meanwhile, the foreign key would take the rows that refer to it.
+func TestMigrateKeepsRowsThatReferToAChangedTable(t *testing.T) {
+	databasetest.SQLiteOnly(t)
+	driver := reopen(t, databasetest.New(t))
+	create := `CREATE TABLE parent (id integer PRIMARY KEY, name text);
+		CREATE TABLE child (id integer PRIMARY KEY, parent_id integer NOT NULL REFERENCES parent (id) ON DELETE CASCADE)`
+	mustMigrate(t, driver, migrations(t, create))
 	exec(t, driver, "INSERT INTO parent (id, name) VALUES (1, '7')")
 	exec(t, driver, "INSERT INTO child (parent_id) VALUES (1)")
-	name.Type = field.TypeInt
-	if err := database.Migrate(t.Context(), driver, 2, parent, child); err != nil {
-		t.Fatal(err)
-	}
-	if n := number(t, driver, "SELECT count(*) FROM pragma_table_info('parent') WHERE name = 'name' AND type = 'INTEGER'"); n != 1 {
-		t.Error("the table was not changed")
-	}
-	if n := number(t, driver, "SELECT count(*) FROM child"); n != 1 {
+	mustMigrate(t, driver, migrations(t, create, `CREATE TABLE new_parent (id integer PRIMARY KEY, name integer);
+		INSERT INTO new_parent SELECT id, name FROM parent; DROP TABLE parent; ALTER TABLE new_parent RENAME TO parent`))
+	if n := number(t, driver, "SELECT count(*) FROM child JOIN parent ON parent.id = parent_id WHERE typeof(name) = 'integer'"); n != 1 {
 		t.Errorf("%d rows refer to the changed table, want 1", n)
 	}
 }
 
 func TestMigrateRefusesANewerDatabase(t *testing.T) {
-	driver, _ := empty(t)
-	if err := database.Migrate(t.Context(), driver, 2, table("first")); err != nil {
-		t.Fatal(err)
-	}
-	err := database.Migrate(t.Context(), driver, 1, table("first"), table("old"))
-	if err == nil || !strings.Contains(err.Error(), "newer version") {
-		t.Fatalf("got %v", err)
-	}
-	if n := number(t, driver, "SELECT count(*) FROM sqlite_master WHERE name = 'old'"); n != 0 {
-		t.Error("the newer database was changed")
+	driver := reopen(t, databasetest.New(t))
+	mustMigrate(t, driver, migrations(t, createFirst, createSecond))
+	refuses(t, driver, migrations(t, createFirst), "written by a newer version of this program (schema 2, this one knows 1)")
+	if driver.Dialect() == dialect.SQLite {
+		exec(t, driver, "DROP TABLE applied_migrations") // as in files from before there was one
+		refuses(t, driver, migrations(t, createFirst), "written by a newer version of this program (schema 2, this one knows 1)")
 	}
 }
 
-// TestMigrateRefusesAnotherProgramsDatabase has files that this package did not make. Those of an application that used its
-// tables before it used Migrate are taken.
-func TestMigrateRefusesAnotherProgramsDatabase(t *testing.T) {
+// TestMigrateRefusesOtherFiles has files that are not those that were applied, or not those of their sums.
+func TestMigrateRefusesOtherFiles(t *testing.T) {
+	driver := reopen(t, databasetest.New(t))
+	folder := driver.Dialect() + "/"
+	mustMigrate(t, driver, migrations(t, createFirst, createSecond))
+
+	changed := migrations(t, createFirst+" ", createSecond, "CREATE TABLE third (id integer)")
+	refuses(t, driver, changed, "0001_step.sql, or one before it, was changed after it was applied to this database")
+
+	missing := migrations(t, createFirst, createSecond, "CREATE TABLE third (id integer)")
+	exec(t, driver, "UPDATE applied_migrations SET version = '0000' WHERE version = '0001'")
+	refuses(t, driver, missing, "the database has a migration 0000_step that this program does not have")
+
+	empty := reopen(t, databasetest.New(t))
+	edited := migrations(t, createFirst)
+	edited[folder+"0001_step.sql"].Data = []byte("CREATE TABLE other (id integer);")
+	refuses(t, empty, edited, "do not match their atlas.sum")
+	unsummed := migrations(t, createFirst)
+	delete(unsummed, folder+"atlas.sum")
+	refuses(t, empty, unsummed, "do not match their atlas.sum")
+	unnumbered := withSums(t, migrate.NewLocalFile("first.sql", []byte(createFirst)))
+	refuses(t, empty, unnumbered, "first.sql: the name must begin with a number")
+	refuses(t, empty, fstest.MapFS{}, driver.Dialect()+": file does not exist")
+}
+
+// TestFailedMigrationChangesNothing fails in its second file, after the first file and a part of the second.
+func TestFailedMigrationChangesNothing(t *testing.T) {
+	driver := reopen(t, databasetest.New(t))
+	refuses(t, driver, migrations(t, createFirst, createSecond+"; INSERT INTO second (id) VALUES (1)"), `from version "0002"`)
+	mustMigrate(t, driver, migrations(t, createFirst, createSecond))
+	refuses(t, driver, migrations(t, createFirst, createSecond, "DELETE FROM second; INSERT INTO third (id) VALUES (1)"), "third")
+	if n := number(t, driver, "SELECT count(*) FROM second"); n != 1 {
+		t.Errorf("%d rows after the failure, want 1", n)
+	}
+	mustMigrate(t, driver, migrations(t, createFirst, createSecond, "DELETE FROM second"))
+	if n := number(t, driver, "SELECT count(*) FROM second"); n != 0 {
+		t.Errorf("%d rows after the next start, want 0", n)
+	}
+}
+
+// TestMigrateRefusesAnotherProgramsFile has files that this package did not make. Those of an application that had another way to
+// create its tables, and set user_version, are taken.
+func TestMigrateRefusesAnotherProgramsFile(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	for name, test := range map[string]struct {
 		statement string
 		foreign   bool
+		files     int // that were noted
 	}{
-		"tables of its own":               {"CREATE TABLE photo (id INTEGER PRIMARY KEY)", true},
-		"a mark of its own":               {"PRAGMA application_id = 252006673", true}, // Fossil's
-		"nothing":                         {"PRAGMA user_version = 0", false},
-		"our tables, from before":         {"CREATE TABLE first (id INTEGER PRIMARY KEY AUTOINCREMENT)", false},
-		"our tables and some of its user": {"CREATE TABLE first (id INTEGER PRIMARY KEY AUTOINCREMENT); CREATE TABLE extra (id)", false},
+		"tables of its own":               {"CREATE TABLE photo (id INTEGER PRIMARY KEY)", true, 0},
+		"tables and a version of its own": {"CREATE TABLE photo (id INTEGER PRIMARY KEY); PRAGMA user_version = 1", true, 0},
+		"a later version of its own":      {"CREATE TABLE photo (id INTEGER PRIMARY KEY); PRAGMA user_version = 9", true, 0},
+		"our tables without a version":    {createFirst, true, 0},
+		"a mark of its own":               {"PRAGMA application_id = 252006673", true, 0}, // Fossil's
+		"nothing":                         {"PRAGMA user_version = 0", false, 2},
+		"our tables, from before":         {createFirst + "; PRAGMA user_version = 1", false, 2},
+		"our tables and some of its user": {createFirst + "; PRAGMA user_version = 1; CREATE TABLE extra (id)", false, 2},
+		"all of our tables, from before":  {createFirst + ";" + createSecond + "; PRAGMA user_version = 2", false, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			driver, _ := empty(t)
+			driver := reopen(t, databasetest.New(t))
 			exec(t, driver, test.statement)
 			before := number(t, driver, "SELECT count(*) FROM sqlite_master")
-			err := database.Migrate(t.Context(), driver, 1, table("first"))
+			err := database.Migrate(t.Context(), driver, migrations(t, createFirst, createSecond))
 			if errors.Is(err, database.ErrForeign) != test.foreign || (err != nil) != test.foreign {
 				t.Errorf("got %v", err)
 			}
-			if n := number(t, driver, "SELECT count(*) FROM sqlite_master"); test.foreign && n != before {
-				t.Errorf("%d tables were added", n-before)
+			if test.foreign {
+				if n := number(t, driver, "SELECT count(*) FROM sqlite_master"); n != before {
+					t.Errorf("%d tables were added", n-before)
+				}
+				return
 			}
-			if id := number(t, driver, "PRAGMA application_id"); !test.foreign && id != 0x44617962 {
+			if id := number(t, driver, "PRAGMA application_id"); id != 0x44617962 {
 				t.Errorf("the mark is %#x", id)
+			}
+			if version := number(t, driver, "PRAGMA user_version"); version != 2 {
+				t.Errorf("the version is %d", version)
+			}
+			if n := number(t, driver, "SELECT count(*) FROM applied_migrations"); n != test.files {
+				t.Errorf("%d files were noted, want %d", n, test.files)
+			}
+			if n := number(t, driver, "SELECT count(*) FROM second"); n != 1 {
+				t.Errorf("%d rows in the new table", n)
 			}
 		})
 	}
 }
 
-// TestFourThatStartAtOnce open one new file, as four processes would: each has connections of its own, and knows nothing of the
-// others.
-func TestFourThatStartAtOnce(t *testing.T) {
-	for round := range 100 {
-		path := filepath.Join(t.TempDir(), "test.db")
+// TestMigrateBesideOtherTables has a PostgreSQL database that others use, too.
+func TestMigrateBesideOtherTables(t *testing.T) {
+	if !databasetest.Postgres() {
+		t.Skip("this is about PostgreSQL")
+	}
+	driver := reopen(t, databasetest.New(t))
+	exec(t, driver, "CREATE TABLE photo (id integer)")
+	mustMigrate(t, driver, migrations(t, createFirst))
+	exec(t, driver, "CREATE SCHEMA other; CREATE TABLE other.second (id integer)")
+	mustMigrate(t, driver, migrations(t, createFirst, createSecond))
+}
+
+// TestTenThatStartAtOnce open one new database, as ten processes would: each has connections of its own, and knows nothing of the
+// others. A file that was applied twice would fail or leave another row.
+func TestTenThatStartAtOnce(t *testing.T) {
+	texts := []string{
+		"CREATE TABLE step (number integer)", "INSERT INTO step (number) VALUES (2)", "INSERT INTO step (number) SELECT 3 FROM step",
+	}
+	rounds := 20
+	if databasetest.Postgres() {
+		rounds = 5
+	}
+	for round := range rounds {
+		url := databasetest.New(t)
 		var starting sync.WaitGroup
-		for range 4 {
+		for i := range 10 {
+			files := migrations(t, texts[:2+i%2]...)
 			starting.Go(func() {
-				driver, err := database.Open(t.Context(), path)
+				driver, err := database.Open(context.Background(), url)
 				if err != nil {
 					t.Error(round, err)
 					return
 				}
 				defer driver.Close()
-				if err := database.Migrate(t.Context(), driver, 1, table("first"), table("second")); err != nil {
-					t.Error(round, err)
-					return
-				}
-				if err := driver.Exec(t.Context(), "INSERT INTO first DEFAULT VALUES", []any{}, nil); err != nil {
+				err = database.Migrate(t.Context(), driver, files)
+				if err != nil && (len(texts) == 2+i%2 || !strings.Contains(err.Error(), "newer version")) {
 					t.Error(round, err)
 				}
 			})
 		}
 		starting.Wait()
-		if n := number(t, reopen(t, path), "SELECT count(*) FROM first"); n != 4 {
-			t.Errorf("round %d: %d rows, want 4", round, n)
+		driver := reopen(t, url)
+		if n := number(t, driver, "SELECT count(*) FROM step"); n != 2 {
+			t.Errorf("round %d: %d rows, want 2", round, n)
+		}
+		if n := number(t, driver, "SELECT count(*) FROM applied_migrations"); n != 3 {
+			t.Errorf("round %d: %d files were noted, want 3", round, n)
 		}
 	}
 }

@@ -23,6 +23,8 @@ type tx struct {
 	watch   *watch
 	trace   *trace
 
+	unlimited bool // it may block others for longer than maxHold
+
 	mu     sync.Mutex
 	conn   *sql.Conn   // nil before the first statement
 	rows   []*sql.Rows // closed at the end: while they are open, the connection cannot be given back
@@ -105,7 +107,9 @@ func (t *tx) try(ctx context.Context, query string, statement func(context.Conte
 		if err != nil {
 			return fmt.Errorf("begin: %w", err)
 		}
-		t.watch.add(t, now)
+		if !t.unlimited {
+			t.watch.add(t, now)
+		}
 	}
 	if ctx, err = t.role.admit(ctx, query); err == nil {
 		err = statement(ctx)

@@ -22,8 +22,7 @@ import (
 
 	"daybook/database"
 	"daybook/ent"
-	"daybook/ent/migrate"
-	"daybook/ent/schema"
+	"daybook/ent/migrations"
 	"daybook/handlers"
 )
 
@@ -91,7 +90,7 @@ func openAt(t *testing.T, path string) *book {
 		t.Fatal(err)
 	}
 	client := ent.NewClient(ent.Driver(driver))
-	if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
+	if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
 		t.Fatal(err)
 	}
 	log, came := &log{}, &log{}

@@ -22,8 +22,7 @@ import (
 
 	"daybook/database"
 	"daybook/ent"
-	"daybook/ent/migrate"
-	"daybook/ent/schema"
+	"daybook/ent/migrations"
 	"daybook/handlers"
 )
 
@@ -341,7 +340,7 @@ func inABubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 			t.Fatal(err)
 		}
 		client := ent.NewClient(ent.Driver(driver))
-		if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
+		if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
 			t.Fatal(err)
 		}
 		b := &bubble{t, client, handlers.New(client, driver, slog.New(slog.DiscardHandler), maxMessage).Server, make(pipes)}

@@ -4,24 +4,24 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"entgo.io/ent/dialect"
 
 	"daybook/database"
-	"daybook/ent/migrate"
-	"daybook/ent/schema"
+	"daybook/ent/migrations"
 	"daybook/handlers"
 )
 
 // versions are the statements by which older versions of Daybook made their database.
-var versions = map[int][]string{
-	1: {
+var versions = map[string][]string{
+	"1": {
 		"CREATE TABLE `messages` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT, `value` text NOT NULL, `recorded_at` datetime NOT NULL)",
 		"PRAGMA user_version = 1",
 	},
-	2: {
+	"2": {
 		"CREATE TABLE `messages` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT, `value` text NOT NULL, `recorded_at` datetime NOT NULL, `idempotency_key` text NULL)",
 		"CREATE UNIQUE INDEX `message_idempotency_key` ON `messages` (`idempotency_key`) WHERE idempotency_key IS NOT NULL",
 		"CREATE TABLE `slices` (`id` integer NOT NULL, `bits` blob NOT NULL, PRIMARY KEY (`id`))",
@@ -29,10 +29,26 @@ var versions = map[int][]string{
 		"PRAGMA user_version = 2",
 		"PRAGMA application_id = 1147238754",
 	},
+	"3": { // whose upgrade from version 2 was interrupted
+		version3,
+		"CREATE UNIQUE INDEX `message_idempotency_key` ON `messages` (`idempotency_key`) WHERE idempotency_key IS NOT NULL",
+		"CREATE TABLE `slices` (`id` integer NOT NULL, `bits` blob NOT NULL, PRIMARY KEY (`id`))",
+		"PRAGMA user_version = 3",
+		"PRAGMA application_id = 1147238754",
+	},
+	"3 with an index of times": {
+		version3,
+		"CREATE UNIQUE INDEX `message_idempotency_key` ON `messages` (`idempotency_key`) WHERE idempotency_key IS NOT NULL",
+		"CREATE INDEX `message_recorded_at` ON `messages` (`recorded_at`)",
+		"PRAGMA user_version = 3",
+		"PRAGMA application_id = 1147238754",
+	},
 }
 
+const version3 = "CREATE TABLE `messages` (`id` integer NOT NULL PRIMARY KEY AUTOINCREMENT, `value` text NOT NULL, `recorded_at` datetime NOT NULL, `idempotency_key` text NULL, `folded` text NULL)"
+
 // oldBook makes a book of so many messages as the version did, and returns its driver and its path.
-func oldBook(t *testing.T, version, messages int) (driver dialect.Driver, path string) {
+func oldBook(t *testing.T, version string, messages int) (driver dialect.Driver, path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "old.db")
 	driver, err := database.Open(t.Context(), path)
@@ -40,7 +56,7 @@ func oldBook(t *testing.T, version, messages int) (driver dialect.Driver, path s
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { driver.Close() })
-	for _, statement := range append(versions[version],
+	for _, statement := range append(slices.Clone(versions[version]),
 		"INSERT INTO messages (value, recorded_at) VALUES ('Straße nach İzmir', '2026-11-19 07:05:09.000001+00:00')",
 		fmt.Sprintf(`WITH RECURSIVE number(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM number WHERE n < %d)
 			INSERT INTO messages (value, recorded_at) SELECT 'ПИСЬМО ' || n, '2026-11-19 07:05:10.000001+00:00' FROM number`, messages),
@@ -52,10 +68,11 @@ func oldBook(t *testing.T, version, messages int) (driver dialect.Driver, path s
 	return driver, path
 }
 
-// TestBookOfAnOlderVersion opens books that were written when messages had no keys, and when they had an index.
+// TestBookOfAnOlderVersion opens books that were written when messages had no keys, when they had an index for searching, and when
+// they were first folded.
 func TestBookOfAnOlderVersion(t *testing.T) {
 	for version := range versions {
-		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
+		t.Run("version "+version, func(t *testing.T) {
 			driver, path := oldBook(t, version, 2)
 			driver.Close()
 			b := openAt(t, path)
@@ -72,6 +89,9 @@ func TestBookOfAnOlderVersion(t *testing.T) {
 			if got := b.number("SELECT count(*) FROM sqlite_master WHERE name = 'slices'"); got != 0 {
 				t.Error("the old index is still there")
 			}
+			if got := b.number("SELECT count(*) FROM sqlite_master WHERE name LIKE 'message\\_%' ESCAPE '\\'"); got != 2 {
+				t.Errorf("%d indexes, want that of keys and that of times", got)
+			}
 			if !strings.Contains(b.log.String(), `level=INFO msg="folded messages for searching" up_to=2 of=2`) {
 				t.Errorf("the log does not say that messages were folded:\n%s", b.log)
 			}
@@ -87,9 +107,9 @@ func TestBookOfAnOlderVersion(t *testing.T) {
 // TestUpgradeThatIsStopped fails in the third transaction, and goes on when it is started again.
 func TestUpgradeThatIsStopped(t *testing.T) {
 	for version := range versions {
-		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
+		t.Run("version "+version, func(t *testing.T) {
 			driver, path := oldBook(t, version, 5500)
-			if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
+			if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
 				t.Fatal(err)
 			}
 			b := &book{t: t, driver: driver}

@@ -21,9 +21,6 @@ const foldSize, foldText = 2000, 1 << 20
 func Upgrade(ctx context.Context, driver dialect.Driver, log *slog.Logger) error {
 	client := ent.NewClient(ent.Driver(driver))
 	from := reader{client, driver.Dialect()}
-	if _, err := client.ExecContext(ctx, "DROP TABLE IF EXISTS slices"); err != nil { // the search index of version 2
-		return fmt.Errorf("drop the old index: %w", err)
-	}
 	// The oldest are folded first, so the newest shows whether anything is left.
 	newest, err := client.Message.Query().Order(newestFirst).Select(message.FieldID, message.FieldFolded).First(ctx)
 	if err != nil || newest.Folded != "" {

@@ -21,9 +21,8 @@ import (
 	"daybook/database"
 	"daybook/ent"
 	"daybook/ent/message"
-	"daybook/ent/migrate"
+	"daybook/ent/migrations"
 	_ "daybook/ent/runtime" // the hooks of the schema
-	"daybook/ent/schema"
 	"daybook/live"
 )
 
@@ -57,7 +56,7 @@ func openAt(t *testing.T, path string) *book {
 			t.Error(err)
 		}
 	})
-	if err := database.Migrate(t.Context(), driver, schema.Version, migrate.Tables...); err != nil {
+	if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
 		t.Fatal(err)
 	}
 	b := &book{t: t, driver: driver, client: client}

@@ -12,9 +12,6 @@ import (
 	"entgo.io/ent/schema/index"
 )
 
-// Version is the version of the schema. It goes up when older programs must not use a database that this one has written.
-const Version = 3
-
 // MaxValue is the size limit of every message in bytes. The server's own limit cannot be higher.
 const MaxValue = 16 << 20
 
