@@ -189,7 +189,7 @@ func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (diale
 	if err != nil {
 		return nil, err
 	}
-	err = database.Migrate(ctx, driver, migrations.Files)
+	err = database.Migrate(ctx, driver, migrations.Files, log)
 	if err == nil {
 		err = handlers.Upgrade(ctx, driver, log)
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -520,7 +521,7 @@ func makeDatabase(t *testing.T, path string, statements ...string) {
 		t.Fatal(err)
 	}
 	defer driver.Close()
-	if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
+	if err := database.Migrate(t.Context(), driver, migrations.Files, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	for _, statement := range statements {

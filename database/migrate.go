@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
+	"time"
 
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/postgres"
@@ -37,8 +40,10 @@ var ErrForeign = errors.New("the database belongs to another program, choose ano
 // or with tables of which none is the application's. It sets user_version to the number of the last file. A file without
 // applied_migrations is taken to have everything up to its user_version, so an application that created its tables in another way
 // sets that once. A PostgreSQL database may have other tables.
-func Migrate(ctx context.Context, driver dialect.Driver, migrations fs.FS) (err error) {
-	m := &migration{dialect: driver.Dialect()}
+//
+// While a statement takes longer than two seconds, it is logged every two seconds.
+func Migrate(ctx context.Context, driver dialect.Driver, migrations fs.FS, log *slog.Logger) (err error) {
+	m := &migration{dialect: driver.Dialect(), log: log}
 	if err := m.load(migrations); err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
@@ -75,6 +80,7 @@ type migration struct {
 	sums    migrate.HashFile
 	tx      *tx
 	marked  bool // a SQLite file has the applicationID
+	log     *slog.Logger
 }
 
 // load reads the files for the dialect.
@@ -136,8 +142,10 @@ func (m *migration) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
+	progress := &progress{log: m.log, end: func() {}}
+	defer func() { progress.end() }()
 	executor, err := migrate.NewExecutor(unchecked{driver, driver.(migrate.StmtScanner)}, &m.dir, m,
-		migrate.WithBaselineVersion(baseline))
+		migrate.WithBaselineVersion(baseline), migrate.WithLogger(progress))
 	if err == nil {
 		err = executor.ExecuteN(ctx, 0)
 	}
@@ -158,6 +166,49 @@ type unchecked struct {
 
 func (unchecked) CheckClean(context.Context, *migrate.TableIdent) error { return nil }
 
+// progressInterval is the time between two records of a statement that takes long.
+const progressInterval = 2 * time.Second
+
+// progress logs which statement of the migrations runs, if it takes long. Atlas tells it.
+type progress struct {
+	log    *slog.Logger
+	file   string
+	number int    // of the statement in the file
+	end    func() // stops logging the last one
+}
+
+func (p *progress) Log(entry migrate.LogEntry) {
+	switch entry := entry.(type) {
+	case migrate.LogFile:
+		p.file, p.number = entry.File.Name(), 0
+	case migrate.LogStmt:
+		p.end()
+		p.number++
+		p.end = p.every(progressInterval, slog.String("file", p.file), slog.Int("statement", p.number))
+	}
+}
+
+// every logs the statement at each interval until the returned function is called.
+func (p *progress) every(interval time.Duration, statement ...any) (stop func()) {
+	begun, done := time.Now(), make(chan struct{})
+	var logging sync.WaitGroup
+	logging.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(interval):
+				p.log.Info("migrating", append(statement, slog.Duration("for", time.Since(begun)))...)
+			}
+		}
+	})
+	return func() {
+		close(done)
+		logging.Wait()
+		p.end = func() {}
+	}
+}
+
 // last returns the number of the last file.
 func (m *migration) last() int {
 	if len(m.files) == 0 {
@@ -174,10 +225,16 @@ func (m *migration) lock(ctx context.Context) (version int, recorded bool, err e
 	}
 	// Others may migrate for longer than a statement of the application waits for a lock. But later a file that waits for a table makes
 	// those wait that come after it, so it should soon give up.
-	lock := fmt.Sprintf(`SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0;
-		SET LOCAL lock_timeout = 0; SELECT pg_advisory_xact_lock(%d); SET LOCAL lock_timeout TO DEFAULT`, applicationID)
-	if err := m.tx.Exec(ctx, lock, []any{}, nil); err != nil {
-		return 0, false, fmt.Errorf("wait for others that migrate: %w", err)
+	for _, statement := range []string{
+		"SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+		"SET LOCAL statement_timeout = 0",
+		"SET LOCAL lock_timeout = 0",
+		fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", applicationID),
+		"SET LOCAL lock_timeout TO DEFAULT",
+	} {
+		if err := m.tx.Exec(ctx, statement, []any{}, nil); err != nil {
+			return 0, false, fmt.Errorf("wait for others that migrate: %w", err)
+		}
 	}
 	exists, err := query[bool](ctx, m.tx, "SELECT to_regclass('applied_migrations') IS NOT NULL")
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -48,9 +49,12 @@ func withSums(t *testing.T, files ...migrate.File) fstest.MapFS {
 }
 
 // mustMigrate migrates, and returns the state after it.
+// quiet drops what is logged.
+var quiet = slog.New(slog.DiscardHandler)
+
 func mustMigrate(t *testing.T, driver dialect.Driver, files fstest.MapFS) (state string) {
 	t.Helper()
-	if err := database.Migrate(t.Context(), driver, files); err != nil {
+	if err := database.Migrate(t.Context(), driver, files, quiet); err != nil {
 		t.Fatal(err)
 	}
 	return stateOf(t, driver)
@@ -69,7 +73,7 @@ func stateOf(t *testing.T, driver dialect.Driver) string {
 func refuses(t *testing.T, driver dialect.Driver, files fstest.MapFS, sentence string) {
 	t.Helper()
 	before := stateOf(t, driver)
-	err := database.Migrate(t.Context(), driver, files)
+	err := database.Migrate(t.Context(), driver, files, quiet)
 	if err == nil || !strings.Contains(err.Error(), sentence) {
 		t.Errorf("got %v, want %q", err, sentence)
 	}
@@ -194,7 +198,7 @@ func TestMigrateRefusesAnotherProgramsFile(t *testing.T) {
 			driver := reopen(t, databasetest.New(t))
 			exec(t, driver, test.statement)
 			before := number(t, driver, "SELECT count(*) FROM sqlite_master")
-			err := database.Migrate(t.Context(), driver, migrations(t, createFirst, createSecond))
+			err := database.Migrate(t.Context(), driver, migrations(t, createFirst, createSecond), quiet)
 			if errors.Is(err, database.ErrForeign) != test.foreign || (err != nil) != test.foreign {
 				t.Errorf("got %v", err)
 			}
@@ -254,7 +258,7 @@ func TestTenThatStartAtOnce(t *testing.T) {
 					return
 				}
 				defer driver.Close()
-				err = database.Migrate(t.Context(), driver, files)
+				err = database.Migrate(t.Context(), driver, files, quiet)
 				if err != nil && (len(texts) == 2+i%2 || !strings.Contains(err.Error(), "newer version")) {
 					t.Error(round, err)
 				}

@@ -90,11 +90,11 @@ func openAt(t *testing.T, path string) *book {
 		t.Fatal(err)
 	}
 	client := ent.NewClient(ent.Driver(driver))
-	if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
-		t.Fatal(err)
-	}
 	log, came := &log{}, &log{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
+	if err := database.Migrate(t.Context(), driver, migrations.Files, logger); err != nil {
+		t.Fatal(err)
+	}
 	if err := handlers.Upgrade(t.Context(), driver, logger); err != nil {
 		t.Fatal(err)
 	}

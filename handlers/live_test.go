@@ -340,7 +340,7 @@ func inABubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 			t.Fatal(err)
 		}
 		client := ent.NewClient(ent.Driver(driver))
-		if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
+		if err := database.Migrate(t.Context(), driver, migrations.Files, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
 		b := &bubble{t, client, handlers.New(client, driver, slog.New(slog.DiscardHandler), maxMessage).Server, make(pipes)}

@@ -109,7 +109,7 @@ func TestUpgradeThatIsStopped(t *testing.T) {
 	for version := range versions {
 		t.Run("version "+version, func(t *testing.T) {
 			driver, path := oldBook(t, version, 5500)
-			if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
+			if err := database.Migrate(t.Context(), driver, migrations.Files, slog.New(slog.DiscardHandler)); err != nil {
 				t.Fatal(err)
 			}
 			b := &book{t: t, driver: driver}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"sync/atomic"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -19,6 +20,7 @@ import (
 type reader struct {
 	client  *ent.Client
 	dialect string
+	known   *atomic.Int64 // what settled has returned last
 }
 
 // take returns the first messages that meet the conditions, and reports whether there are more: at most so many, and with so many
@@ -93,14 +95,18 @@ func (r reader) newestID(ctx context.Context) (int, error) {
 
 // settled returns an ID up to which no message can appear any more, and the last one that was given to a message.
 func (r reader) settled(ctx context.Context) (settled, last int, err error) {
-	const query = "SELECT settled_message_id(), coalesce(pg_sequence_last_value('messages_id_seq'), 0)"
-	rows, err := r.client.QueryContext(ctx, query)
+	const query = "SELECT settled_message_id($1), coalesce(pg_sequence_last_value('messages_id_seq'), 0)"
+	rows, err := r.client.QueryContext(ctx, query, r.known.Load())
 	if err != nil {
 		return 0, 0, err
 	}
 	defer rows.Close()
 	rows.Next()
-	return settled, last, cmp.Or(rows.Scan(&settled, &last), rows.Err())
+	if err := cmp.Or(rows.Scan(&settled, &last), rows.Err()); err != nil {
+		return 0, 0, err
+	}
+	r.known.Store(int64(settled))
+	return settled, last, nil
 }
 
 // settleWait is how long a reader waits for others that record.

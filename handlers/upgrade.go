@@ -20,7 +20,7 @@ const foldSize, foldText = 2000, 1 << 20
 // it after database.Migrate, before messages are recorded. After an interruption, the next call continues.
 func Upgrade(ctx context.Context, driver dialect.Driver, log *slog.Logger) error {
 	client := ent.NewClient(ent.Driver(driver))
-	from := reader{client, driver.Dialect()}
+	from := reader{client: client, dialect: driver.Dialect()}
 	// The oldest are folded first, so the newest shows whether anything is left.
 	newest, err := client.Message.Query().Order(newestFirst).Select(message.FieldID, message.FieldFolded).First(ctx)
 	if err != nil || newest.Folded != "" {

@@ -56,7 +56,7 @@ func openAt(t *testing.T, path string) *book {
 			t.Error(err)
 		}
 	})
-	if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
+	if err := database.Migrate(t.Context(), driver, migrations.Files, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	b := &book{t: t, driver: driver, client: client}

@@ -3,6 +3,7 @@ package migrations_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ func migrated(t *testing.T, url string) dialect.Driver {
 			t.Error(err)
 		}
 	})
-	if err := database.Migrate(t.Context(), driver, migrations.Files); err != nil {
+	if err := database.Migrate(t.Context(), driver, migrations.Files, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	return driver
@@ -69,7 +70,7 @@ func begin(t *testing.T, driver dialect.Driver) dialect.Tx {
 
 const (
 	insert  = "INSERT INTO messages (value, recorded_at) VALUES ('a', now()) RETURNING id"
-	settled = "SELECT settled_message_id()"
+	settled = "SELECT settled_message_id(-1)"
 	locks   = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
 )
 
