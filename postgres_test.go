@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"maps"
 	"math/rand/v2"
 	"net/http"
@@ -219,10 +221,12 @@ func failover(t *testing.T) {
 	servers := instances(t, 2, both)
 	r := record(t, 32, servers...)
 	r.wait(500 + rand.IntN(1000))
+	killed := time.Now()
 	primary.End(syscall.SIGKILL)
-	time.Sleep(rand.N(300 * time.Millisecond)) // as long as nobody has noticed it
+	time.Sleep(rand.N(300 * time.Millisecond)) // until somebody notices
 	standby.Promote(t)
-	away := r.wait(1)
+	r.wait(1)
+	away := time.Since(killed)
 	r.wait(500)
 	recorded := r.stop()
 	for i, s := range servers {
@@ -373,7 +377,7 @@ func roundRobin(t *testing.T, servers []*server) http.Handler {
 			t.Fatal(err)
 		}
 		proxy := httputil.NewSingleHostReverseProxy(target)
-		proxy.FlushInterval = -1
+		proxy.FlushInterval, proxy.ErrorLog = -1, log.New(io.Discard, "", 0) // it would log each stream that is cut
 		proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 		proxies = append(proxies, proxy)
 	}
