@@ -40,6 +40,10 @@ func (c *pipelined) pending() string {
 func (c *pipelined) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	begin := c.pending()
 	if begin == "" {
+		if inTransaction := c.Conn.Conn().PgConn().TxStatus() != 'I'; inTransaction && len(args) == 0 {
+			// Without arguments it could be a script, in which a COMMIT may hide. In this mode the server refuses scripts.
+			args = []driver.NamedValue{{Value: pgx.QueryExecModeExec}}
+		}
 		return c.Conn.ExecContext(ctx, query, args)
 	}
 	results := c.send(ctx, begin, query, args)

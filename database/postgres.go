@@ -41,7 +41,7 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 	}
 	has := func(parameter string) bool { return strings.Contains(url, parameter+"=") }
 	// A connection waits for the server most of the time, so more than the server's cores are of use: they share its flushes.
-	size := max(16, 4*runtime.NumCPU())
+	size := max(32, 4*runtime.NumCPU())
 	if has("pool_max_conns") {
 		size = int(parsed.MaxConns)
 	}
@@ -159,7 +159,7 @@ type session struct {
 }
 
 // begin takes a connection. If the transaction's statements are prepared, BEGIN is sent together with the first one.
-func (s *session) begin(ctx context.Context) (_ *sql.Conn, err error) {
+func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
 	if s.conn, err = s.driver.pool.take(ctx); err != nil {
 		return nil, err
 	}
@@ -174,8 +174,9 @@ func (s *session) begin(ctx context.Context) (_ *sql.Conn, err error) {
 	if err != nil {
 		err = errors.Join(s.err(), err)
 		s.discard()
+		return nil, err
 	}
-	return s.conn, err
+	return s.conn, nil
 }
 
 // run runs a statement that begins or ends the transaction, and returns the command of the server's answer.

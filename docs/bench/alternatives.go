@@ -4,12 +4,16 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"log"
 	"net/http"
+	"strings"
 	"time"
 
 	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
 	"github.com/a-h/templ"
+	_ "github.com/jackc/pgx/v5/stdlib"
 	"github.com/labstack/echo/v4"
 	_ "github.com/mattn/go-sqlite3"
 
@@ -25,10 +29,7 @@ const usualSettings = "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=60000&
 
 // usualWay serves what one usually writes with Echo, ent and templ.
 func usualWay(database string) error {
-	client, err := ent.Open(dialect.SQLite, "file:"+database+usualSettings)
-	if err == nil {
-		err = client.Schema.Create(context.Background())
-	}
+	client, err := openUsual(database)
 	if err != nil {
 		return err
 	}
@@ -39,6 +40,25 @@ func usualWay(database string) error {
 	e.POST("/record", record)
 	e.GET("/", newest)
 	return e.Start("127.0.0.1:0")
+}
+
+// openUsual opens a SQLite file, or a database on PostgreSQL that has its tables.
+func openUsual(database string) (*ent.Client, error) {
+	if !strings.HasPrefix(database, "postgres://") {
+		client, err := ent.Open(dialect.SQLite, "file:"+database+usualSettings)
+		if err != nil {
+			return nil, err
+		}
+		return client, client.Schema.Create(context.Background())
+	}
+	db, err := sql.Open("pgx", database)
+	if err != nil {
+		return nil, err
+	}
+	// A connection for each client. By default it would close most of them after each request, and open new ones.
+	db.SetMaxIdleConns(64)
+	db.SetMaxOpenConns(64)
+	return ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, db))), nil
 }
 
 // transactions is the usual middleware: a transaction begins before the handler and ends after it.

@@ -17,6 +17,7 @@ import (
 // bench is one run.
 type bench struct {
 	daybook              string // the binary to measure; if empty, the one of this repository
+	onlyPostgres         bool   // measure nothing else, and write nothing
 	messages             int    // in the database that is listed and searched
 	duration             time.Duration
 	rounds               int
@@ -42,10 +43,15 @@ func (b *bench) run(ctx context.Context) error {
 		b.fail(fmt.Errorf("%s: %w\n%s", build, err, output))
 	}
 	b.daybook = cmp.Or(b.daybook, b.scratch+"/daybook")
+	if b.onlyPostgres {
+		b.postgres(ctx)
+		return cmp.Or(context.Cause(ctx), b.err)
+	}
 	b.phase(ctx, 0, "", b.recording)
 	b.phase(ctx, b.messages, "", b.listing)
 	b.phase(ctx, 0, b.slowDiskLibrary(), b.slowDisk)
 	b.phase(ctx, 0, "", b.listening)
+	b.postgres(ctx)
 	b.write()
 	return cmp.Or(context.Cause(ctx), b.err)
 }

@@ -25,6 +25,7 @@ func main() {
 	flag.IntVar(&b.messages, "messages", 1_000_000, "messages in the database that is listed and searched")
 	flag.DurationVar(&b.duration, "duration", time.Second, "length of one measurement")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each measurement is repeated; the median counts")
+	flag.BoolVar(&b.onlyPostgres, "postgres", false, "measure on PostgreSQL only, and write nothing")
 	flag.StringVar(&b.daybook, "daybook", "", "measure this `binary` instead of the one of this repository")
 	flag.Parse()
 	// Each of these signals would otherwise end this process, but not the servers.

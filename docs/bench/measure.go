@@ -15,14 +15,22 @@ type result struct {
 	p99       time.Duration // 99 of 100 requests take this long or less
 }
 
-// compare measures alternatives, each of which is loads that run at the same time. It measures them in turns, in several
-// rounds, so that whatever else the machine does meets all of them. For each load it returns the result with the median
-// of requests a second.
+// compare measures alternatives, each of which is loads that run at the same time. For each load it returns the result with the
+// median of requests a second.
 func (b *bench) compare(alternatives ...[]load) (medians []result) {
+	var measures []func() []result
+	for _, loads := range alternatives {
+		measures = append(measures, func() []result { return b.measure(loads) })
+	}
+	return b.inTurns(measures...)
+}
+
+// inTurns measures in turns, in several rounds, so that whatever else the machine does meets all alternatives. It returns the medians.
+func (b *bench) inTurns(measures ...func() []result) (medians []result) {
 	rounds := make([][]result, b.rounds)
 	for i := range rounds {
-		for _, loads := range alternatives {
-			rounds[i] = append(rounds[i], b.measure(loads)...)
+		for _, measure := range measures {
+			rounds[i] = append(rounds[i], measure()...)
 		}
 	}
 	for i := range rounds[0] {
