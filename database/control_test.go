@@ -8,6 +8,8 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+
+	"daybook/database/databasetest"
 )
 
 // refusesBefore reports whether the engine refuses a statement before it has done any harm. The other one turns a COMMIT into a
@@ -17,6 +19,7 @@ var refusesBefore = strings.HasPrefix(fmt.Sprintf("%T", engine), "*sqlite3.")
 // TestStatementThatControlsTheTransaction has the second of three transactions that share a commit try to end it, in every
 // spelling and by every way a statement is run.
 func TestStatementThatControlsTheTransaction(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	ways := map[string]func(tx dialect.Tx, statement string) error{
 		"Exec": func(tx dialect.Tx, statement string) error {
 			return tx.Exec(t.Context(), statement, []any{}, nil)

@@ -22,24 +22,30 @@ import (
 	"go.uber.org/goleak"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 )
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// open opens a database in a folder of its own, with a table note(value).
-func open(t *testing.T) (driver dialect.Driver, path string) {
+func TestOnPostgreSQL(t *testing.T) { databasetest.OnPostgreSQL(t) }
+
+// open opens a new database, with a table note(value).
+func open(t *testing.T) (driver dialect.Driver, url string) {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "test ?#%.db") // characters that mean something in SQLite's URIs
-	driver = reopen(t, path)
+	url = databasetest.New(t)
+	if !databasetest.Postgres() {
+		url = filepath.Join(t.TempDir(), "test ?#%.db") // characters that mean something in SQLite's URIs
+	}
+	driver = reopen(t, url)
 	exec(t, driver, "CREATE TABLE note (value TEXT UNIQUE)")
-	return driver, path
+	return driver, url
 }
 
-func reopen(t *testing.T, path string) dialect.Driver {
+func reopen(t *testing.T, url string) dialect.Driver {
 	t.Helper()
-	driver, err := database.Open(t.Context(), path)
+	driver, err := database.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,6 +75,18 @@ func exec(t *testing.T, on dialect.ExecQuerier, query string, args ...any) {
 	}
 }
 
+// bind writes the placeholders of a query as the database wants them.
+func bind(query string) string {
+	if !databasetest.Postgres() {
+		return query
+	}
+	parts := strings.Split(query, "?")
+	for i := range parts[1:] {
+		parts[i] += fmt.Sprint("$", i+1)
+	}
+	return strings.Join(parts, "")
+}
+
 // number returns the one number that the query yields.
 func number(t *testing.T, on dialect.ExecQuerier, query string) int {
 	t.Helper()
@@ -91,7 +109,7 @@ func commit(t *testing.T, tx dialect.Tx) {
 	}
 }
 
-const insert = "INSERT INTO note (value) VALUES (?)"
+var insert = bind("INSERT INTO note (value) VALUES (?)")
 
 func TestCommitKeepsAndRollbackDoesNot(t *testing.T) {
 	driver, path := open(t)
@@ -112,6 +130,7 @@ func TestCommitKeepsAndRollbackDoesNot(t *testing.T) {
 }
 
 func TestEveryConnectionHasItsSettings(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	driver, _ := open(t)
 	for _, readOnly := range []bool{false, true} {
 		tx := begin(t, driver, readOnly)
@@ -187,6 +206,7 @@ func TestStatementAfterTheEndFails(t *testing.T) {
 }
 
 func TestTransactionThatSQLiteEndedIsOver(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	driver, _ := open(t)
 	exec(t, driver, "INSERT INTO note (value) VALUES ('taken')")
 	tx := begin(t, driver, false)
@@ -258,6 +278,7 @@ func TestCancelledWriterGoesNoFurther(t *testing.T) {
 // TestRunningStatementIsNotInterrupted has a request end while its statement runs. Interrupted, SQLite would roll back
 // more than the statement.
 func TestRunningStatementIsNotInterrupted(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	driver, _ := open(t)
 	tx := begin(t, driver, false)
 	exec(t, tx, insert, "before")
@@ -277,6 +298,7 @@ func TestRunningStatementIsNotInterrupted(t *testing.T) {
 // TestWriterHasItsTurnFromTheBeginning reads in a writing transaction. If another process could write after that, the
 // transaction could not.
 func TestWriterHasItsTurnFromTheBeginning(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	driver, path := open(t)
 	other, err := sql.Open(sqliteName(), "file:"+url.PathEscape(path)+"?_busy_timeout=1")
 	if err != nil {
@@ -353,29 +375,38 @@ func (panicking) Value() (driver.Value, error) { panic("no value") }
 
 func TestValueThatPanicsHoldsNoConnection(t *testing.T) {
 	driver, _ := open(t)
-	panics := func(on dialect.ExecQuerier, query string) {
+	panics := func(run func(query string, args []any) error, query string) {
 		t.Helper()
 		defer func() {
 			if recover() == nil {
 				t.Error("it did not panic")
 			}
 		}()
-		_ = on.Query(t.Context(), query, []any{panicking{}}, &entsql.Rows{})
+		_ = run(bind(query), []any{panicking{}})
+	}
+	query := func(on dialect.ExecQuerier) func(string, []any) error {
+		return func(query string, args []any) error { return on.Query(t.Context(), query, args, &entsql.Rows{}) }
+	}
+	execute := func(on dialect.ExecQuerier) func(string, []any) error {
+		return func(query string, args []any) error { return on.Exec(t.Context(), query, args, nil) }
 	}
 	for range 20 { // more than there are connections
 		for _, readOnly := range []bool{false, true} {
 			tx := begin(t, driver, readOnly)
 			number(t, tx, "SELECT count(*) FROM note")
-			panics(tx, "SELECT ?")
+			panics(query(tx), "SELECT ?")
+			panics(execute(tx), "SELECT ?")
 			if err := tx.Rollback(); err != nil {
 				t.Fatal(err)
 			}
 		}
-		panics(driver, "SELECT ?")
-		panics(driver, "INSERT INTO note (value) VALUES (?) RETURNING value")
+		panics(query(driver), "SELECT ?")
+		panics(query(driver), "INSERT INTO note (value) VALUES (?) RETURNING value")
+		panics(execute(driver), "INSERT INTO note (value) VALUES (?)")
 	}
 }
 
+// TestWaitForTheWriterIsTheRequestsToGiveUp stores what another transaction has stored: PostgreSQL waits for its end as well.
 func TestWaitForTheWriterIsTheRequestsToGiveUp(t *testing.T) {
 	driver, _ := open(t)
 	holder := begin(t, driver, false)
@@ -383,7 +414,7 @@ func TestWaitForTheWriterIsTheRequestsToGiveUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	waiting, asked := begin(t, driver, false), time.Now()
-	if err := waiting.Exec(ctx, insert, []any{"b"}, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if err := waiting.Exec(ctx, insert, []any{"a"}, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a wait that was given up: %v", err)
 	}
 	if waited := time.Since(asked); waited > 2*time.Second { // its own limit is five
@@ -396,6 +427,7 @@ func TestWaitForTheWriterIsTheRequestsToGiveUp(t *testing.T) {
 }
 
 func TestWaitForTheWriterIsBounded(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	synctest.Test(t, func(t *testing.T) {
 		driver, _ := open(t)
 		holder := begin(t, driver, false)
@@ -419,6 +451,7 @@ func TestWaitForTheWriterIsBounded(t *testing.T) {
 
 // TestWaitForAReaderIsBounded has all readers taken by transactions, one of which reads outside of itself as well.
 func TestWaitForAReaderIsBounded(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	synctest.Test(t, func(t *testing.T) {
 		driver, _ := open(t)
 		var taken []dialect.Tx
@@ -460,6 +493,7 @@ func TestTrace(t *testing.T) {
 }
 
 func TestFullDatabase(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	driver, _ := open(t)
 	exec(t, driver, "PRAGMA max_page_count = 10")
 	tx := begin(t, driver, false)
@@ -474,6 +508,7 @@ func TestFullDatabase(t *testing.T) {
 }
 
 func TestClosedDatabaseIsOneFile(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	path := filepath.Join(t.TempDir(), "test.db")
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {
@@ -495,6 +530,7 @@ func TestClosedDatabaseIsOneFile(t *testing.T) {
 // TestClosedWhileInUse closes the database before a transaction has ended. Its connection is closed then, and it was the last
 // one: SQLite has removed the log.
 func TestClosedWhileInUse(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	for _, readOnly := range []bool{false, true} {
 		driver, path := open(t)
 		tx := begin(t, driver, readOnly)
@@ -512,6 +548,7 @@ func TestClosedWhileInUse(t *testing.T) {
 }
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	folder := t.TempDir()
 	text := filepath.Join(folder, "letter.txt")
 	if err := os.WriteFile(text, []byte(strings.Repeat("Dear Anna, ", 1000)), 0o600); err != nil {

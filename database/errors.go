@@ -18,9 +18,11 @@ var (
 	// write-ahead log outgrew its bound. Rows that a reader has open end early, so its Commit returns this, too.
 	ErrHeldTooLong = errors.New("the transaction was ended: it blocked others for too long")
 
-	errUnknown   = errors.New("the connection was lost during COMMIT, so it is not known whether the transaction was committed")
+	errUnknown   = errors.New("the connection was lost before the answer to COMMIT: it is not known whether the transaction was committed")
 	errLost      = errors.New("the connection to the database was lost")
+	errUnsent    = errors.New("the statement was not sent")
 	errShared    = errors.New("the commit was shared") // marks an error of which most members of the group are not the cause
+	errReading   = errors.New("rows of the transaction are still open: read or close them before its next statement")
 	errControl   = errors.New("a statement cannot begin or end a transaction: use Tx, Commit and Rollback")
 	errOnlyReads = errors.New("the transaction only reads (a GET only reads: mark the route with transaction.Write)")
 
@@ -97,8 +99,8 @@ func IsRepeatable(err error) bool {
 	return result(err) == resultBusySnapshot || errors.Is(err, errShared) || state(err, stateSerialization, stateDeadlock)
 }
 
-// IsUnknown reports whether err means that the connection to the server was lost during COMMIT: either everything is kept or
-// nothing, but it is not known which.
+// IsUnknown reports whether err means that a server's answer to COMMIT, or to a statement outside of a transaction, is missing:
+// either everything is kept or nothing, but it is not known which.
 func IsUnknown(err error) bool { return errors.Is(err, errUnknown) }
 
 // refusedToWrite reports whether a reader's connection has refused a statement because it writes.

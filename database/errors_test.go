@@ -9,6 +9,7 @@ import (
 	"entgo.io/ent/dialect"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 )
 
 // TestErrorsByMeaning causes each kind of error, and sees that it means that and nothing else.
@@ -20,18 +21,26 @@ func TestErrorsByMeaning(t *testing.T) {
 		"corrupt":    database.IsCorrupt,
 		"constraint": database.IsConstraint,
 		"repeatable": database.IsRepeatable,
+		"unknown":    database.IsUnknown,
 	}
 	for meaning, cause := range map[string]func(*testing.T) error{
 		"busy": func(t *testing.T) error {
-			driver, path := open(t)
-			exec(t, driver, "PRAGMA busy_timeout = 1")
-			other := begin(t, reopen(t, path), false)
+			driver, url := open(t)
+			if databasetest.Postgres() {
+				driver = reopen(t, url+"&lock_timeout=1")
+			} else {
+				exec(t, driver, "PRAGMA busy_timeout = 1")
+			}
+			other := begin(t, reopen(t, url), false)
 			exec(t, other, insert, "a")
 			defer commit(t, other)
-			return driver.Exec(t.Context(), insert, []any{"b"}, nil)
+			return driver.Exec(t.Context(), insert, []any{"a"}, nil)
 		},
 		"full": func(t *testing.T) error {
 			driver, _ := open(t)
+			if databasetest.Postgres() {
+				return raise(t, driver, "53100")
+			}
 			exec(t, driver, "PRAGMA max_page_count = 4")
 			return driver.Exec(t.Context(), insert, []any{bytes.Repeat([]byte("a"), 10_000)}, nil)
 		},
@@ -41,6 +50,10 @@ func TestErrorsByMeaning(t *testing.T) {
 			return errors.Join(tx.Exec(t.Context(), insert, []any{"a"}, nil), tx.Rollback())
 		},
 		"corrupt": func(t *testing.T) error {
+			if databasetest.Postgres() {
+				driver, _ := open(t)
+				return raise(t, driver, "XX001")
+			}
 			driver := damaged(t)
 			return driver.Exec(t.Context(), insert, []any{"a"}, nil)
 		},
@@ -59,6 +72,11 @@ func TestErrorsByMeaning(t *testing.T) {
 			}
 		})
 	}
+}
+
+// raise has PostgreSQL fail with the code.
+func raise(t *testing.T, on dialect.ExecQuerier, code string) error {
+	return on.Exec(t.Context(), "DO $$ BEGIN RAISE 'for the test' USING ERRCODE = '"+code+"'; END $$", []any{}, nil)
 }
 
 // damaged opens a database of which all but the first page, the one that is read to open it, is overwritten.

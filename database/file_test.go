@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"daybook/database/databasetest"
 )
 
 // TestFileThatIsReplaced has the file, or its log, taken away while it is open, and two transactions that share a commit. Neither
@@ -73,6 +75,7 @@ func TestStatementOutsideAfterTheFileIsReplaced(t *testing.T) {
 
 // TestFileByASymbolicLink has its log beside the file that the link leads to.
 func TestFileByASymbolicLink(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	folder := t.TempDir()
 	link := filepath.Join(t.TempDir(), "link.db")
 	if err := os.Symlink(filepath.Join(folder, "real.db"), link); err != nil {

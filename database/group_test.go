@@ -15,11 +15,14 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+
+	"daybook/database/databasetest"
 )
 
 // openGroup opens a database with a table note(value), and shows its writer.
 func openGroup(t *testing.T) (*sqliteDriver, *writer) {
 	t.Helper()
+	databasetest.SQLiteOnly(t)
 	opened, err := Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -36,13 +39,18 @@ func openGroup(t *testing.T) (*sqliteDriver, *writer) {
 	return driver, driver.writer
 }
 
-// notes returns what is stored.
-func notes(t *testing.T, driver *sqliteDriver) string {
+// notes returns what is stored, in order of arrival.
+func notes(t *testing.T, driver dialect.Driver) string {
 	t.Helper()
-	rows, err := driver.QueryContext(t.Context(), "SELECT value FROM note ORDER BY rowid")
-	if err != nil {
+	query := "SELECT value FROM note ORDER BY rowid"
+	if databasetest.Postgres() {
+		query = "SELECT value FROM note ORDER BY ctid"
+	}
+	var rows entsql.Rows
+	if err := driver.Query(t.Context(), query, []any{}, &rows); err != nil {
 		t.Fatal(err)
 	}
+	defer rows.Close()
 	var values []string
 	if err := entsql.ScanSlice(rows, &values); err != nil {
 		t.Fatal(err)
@@ -66,7 +74,11 @@ func store(t *testing.T, driver dialect.Driver, value string) *client {
 		t.Fatal(err)
 	}
 	c := &client{t, tx, make(chan error, 1), make(chan error, 1)}
-	go func() { c.stored <- tx.Exec(t.Context(), "INSERT INTO note VALUES (?)", []any{value}, nil) }()
+	query := "INSERT INTO note VALUES (?)"
+	if databasetest.Postgres() {
+		query = "INSERT INTO note VALUES ($1)"
+	}
+	go func() { c.stored <- tx.Exec(t.Context(), query, []any{value}, nil) }()
 	return c
 }
 

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -39,6 +40,9 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 	if err != nil {
 		return nil, err // it does not show the password
 	}
+	if parsed.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+		return nil, errors.New("with simple_protocol, a statement could be several: use default_query_exec_mode=exec")
+	}
 	has := func(parameter string) bool { return strings.Contains(url, parameter+"=") }
 	// A connection waits for the server most of the time, so more than the server's cores are of use: they share its flushes.
 	size := max(32, 4*runtime.NumCPU())
@@ -67,7 +71,9 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 
 	d := &postgresDriver{config: config, watch: &watch{open: map[*tx]time.Time{}}}
 	d.Conn = entsql.Conn{ExecQuerier: d}
-	connector := stdlib.GetConnector(*config, stdlib.OptionAfterConnect(readAsText))
+	// The ping before a connection is used again would wait for a server that does not answer, without a limit.
+	noPing := stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false })
+	connector := stdlib.GetConnector(*config, noPing, stdlib.OptionAfterConnect(readAsText))
 	d.pool = newPool(sql.OpenDB(pipeliner{connector}), size)
 	d.pool.db.SetConnMaxLifetime(parsed.MaxConnLifetime)
 	d.pool.db.SetConnMaxIdleTime(parsed.MaxConnIdleTime)
@@ -127,12 +133,13 @@ func beginStatement(options *sql.TxOptions) (string, error) {
 
 // ExecContext runs a statement outside of a transaction.
 func (d *postgresDriver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	conn, err := d.pool.take(ctx)
+	conn, err := d.take(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer d.pool.give(conn)
-	return conn.ExecContext(ctx, query, args...)
+	result, err := conn.ExecContext(ctx, query, args...)
+	return result, outside(ctx, conn, err)
 }
 
 // QueryContext runs a query outside of a transaction. The connection is given back when the rows are closed.
@@ -141,13 +148,89 @@ func (d *postgresDriver) QueryContext(ctx context.Context, query string, args ..
 	if err != nil {
 		return nil, err
 	}
-	conn, err := d.pool.take(ctx)
+	conn, err := d.take(ctx)
 	if err != nil {
 		return nil, err
 	}
 	rows, err := conn.QueryContext(ctx, query, args...)
+	if err = outside(ctx, conn, err); IsUnknown(err) && selects(query) {
+		err = errLost
+	}
 	go d.pool.give(conn)
 	return rows, err
+}
+
+// selects reports whether a query only reads, as far as its first word says.
+var selects = regexp.MustCompile(`(?i)^\s*SELECT\b`).MatchString
+
+// take takes a connection. Some may have been lost while nobody used them, as when the server was restarted: then all of them
+// probably were, and take opens a new one.
+func (d *postgresDriver) take(ctx context.Context) (*sql.Conn, error) {
+	conn, err := d.pool.take(ctx)
+	if err != nil || !gone(conn) {
+		return conn, err
+	}
+	d.discard(conn)
+	d.closeIdle()
+	return d.pool.take(ctx)
+}
+
+// closeIdle closes the connections that nobody uses.
+func (d *postgresDriver) closeIdle() {
+	d.pool.db.SetMaxIdleConns(0)
+	d.pool.db.SetMaxIdleConns(cap(d.pool.places))
+}
+
+// discard closes the connection instead of leaving it to others.
+func (d *postgresDriver) discard(conn *sql.Conn) {
+	_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	d.pool.give(conn)
+}
+
+// outside says what the error of a statement that commits by itself means. If its connection is lost, it may have done so. (An
+// ErrBadConn of pgx does not say that it was not sent: see run.)
+func outside(ctx context.Context, conn *sql.Conn, err error) error {
+	if err == nil || lost(conn) == nil {
+		return because(ctx, err)
+	}
+	return fmt.Errorf("%w: %w", errUnknown, because(ctx, err))
+}
+
+// raw calls the function with the connection to the server.
+func raw(conn *sql.Conn, fn func(*pgconn.PgConn) error) error {
+	return conn.Raw(func(conn any) error { return fn(conn.(*pipelined).Conn.Conn().PgConn()) })
+}
+
+// lost returns errLost after the connection was lost.
+func lost(conn *sql.Conn) error {
+	closed := true // unless raw calls the function
+	_ = raw(conn, func(conn *pgconn.PgConn) error {
+		closed = conn.IsClosed()
+		return nil
+	})
+	if closed {
+		return errLost
+	}
+	return nil
+}
+
+// gone reports whether the server has closed the connection. It does not ask the server, unless something has arrived.
+func gone(conn *sql.Conn) (gone bool) {
+	err := raw(conn, func(conn *pgconn.PgConn) error {
+		network := conn.Conn()
+		if encrypted, ok := network.(*tls.Conn); ok {
+			network = encrypted.NetConn()
+		}
+		received, err := peek(network)
+		if received { // a notice, or why the server ends it
+			ctx, cancel := endingContext()
+			defer cancel()
+			err = conn.Ping(ctx)
+		}
+		gone = err != nil
+		return nil
+	})
+	return gone || err != nil
 }
 
 // session is the role of a transaction on PostgreSQL.
@@ -160,7 +243,7 @@ type session struct {
 
 // begin takes a connection. If the transaction's statements are prepared, BEGIN is sent together with the first one.
 func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
-	if s.conn, err = s.driver.pool.take(ctx); err != nil {
+	if s.conn, err = s.driver.take(ctx); err != nil {
 		return nil, err
 	}
 	if s.driver.config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
@@ -179,41 +262,47 @@ func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
 	return s.conn, nil
 }
 
-// run runs a statement that begins or ends the transaction, and returns the command of the server's answer.
+// discard closes the connection. If it was lost, those that nobody uses now probably were, too.
+func (s *session) discard() {
+	if s.err() != nil {
+		s.driver.closeIdle()
+	}
+	s.driver.discard(s.conn)
+}
+
+// run runs a statement that begins or ends the transaction, and returns the command of the server's answer. The error is errUnsent
+// if the statement has not left. (To pgconn.SafeToRetry alone, a connection that is closed instead of an answer is not lost.)
 func (s *session) run(statement string) (command string, err error) {
-	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), ending{}, true), maxEnd)
+	ctx, cancel := endingContext()
 	defer cancel()
-	err = s.raw(func(conn *pgconn.PgConn) error {
-		results, err := conn.Exec(ctx, statement).ReadAll()
-		if err == nil {
+	err = raw(s.conn, func(conn *pgconn.PgConn) error {
+		reader := conn.Exec(ctx, statement)
+		unsent := conn.IsClosed()
+		results, err := reader.ReadAll()
+		switch {
+		case err == nil:
 			command = results[0].CommandTag.String()
+		case unsent && pgconn.SafeToRetry(err):
+			err = fmt.Errorf("%w: %w", errUnsent, err)
 		}
 		return err
 	})
 	return command, err
 }
 
-// raw calls the function with the connection to the server.
-func (s *session) raw(fn func(*pgconn.PgConn) error) error {
-	return s.conn.Raw(func(conn any) error { return fn(conn.(*pipelined).Conn.Conn().PgConn()) })
-}
-
 // err returns errLost after the connection was lost.
-func (s *session) err() error {
-	lost := errLost // unless raw calls the function
-	_ = s.raw(func(conn *pgconn.PgConn) error {
-		if !conn.IsClosed() {
-			lost = nil
-		}
-		return nil
-	})
-	return lost
-}
+func (s *session) err() error { return lost(s.conn) }
 
 // admit refuses a statement that would end the transaction. PostgreSQL's own savepoints need no protection: nobody shares them.
+// It also refuses one while rows are open, for which the connection would be closed.
 func (s *session) admit(ctx context.Context, query string) (context.Context, error) {
 	if controls(query) && !undoesSavepoint(query) {
-		return nil, errControl
+		return ctx, errControl
+	}
+	busy := false
+	_ = raw(s.conn, func(conn *pgconn.PgConn) error { busy = conn.IsBusy(); return nil })
+	if busy {
+		return ctx, errReading
 	}
 	return ctx, nil
 }
@@ -233,6 +322,10 @@ func (s *session) end(commit bool) error {
 		s.driver.pool.give(s.conn)
 		return nil
 	}
+	if commit && gone(s.conn) {
+		s.discard()
+		return errLost
+	}
 	statement := "ROLLBACK"
 	if commit {
 		statement = "COMMIT"
@@ -245,9 +338,9 @@ func (s *session) end(commit bool) error {
 		answer, answered := errors.AsType[*pgconn.PgError](err)
 		answered = answered && answer.SeverityUnlocalized == "ERROR" // after which the server goes on, unlike after "FATAL"
 		switch {
-		case !commit && lost != nil:
+		case !commit:
 			return nil
-		case commit && s.writing && !answered && !pgconn.SafeToRetry(err):
+		case s.writing && !answered && !errors.Is(err, errUnsent):
 			return fmt.Errorf("%w: %w", errUnknown, err)
 		}
 		return errors.Join(lost, err)
@@ -262,20 +355,9 @@ func (s *session) end(commit bool) error {
 	return nil
 }
 
-// discard closes the connection instead of leaving it to others. If it was lost, as when the server was restarted, the others that
-// nobody uses now probably were, too.
-func (s *session) discard() {
-	if s.err() != nil {
-		s.driver.pool.db.SetMaxIdleConns(0)
-		s.driver.pool.db.SetMaxIdleConns(cap(s.driver.pool.places))
-	}
-	_ = s.raw(func(*pgconn.PgConn) error { return driver.ErrBadConn })
-	s.driver.pool.give(s.conn)
-}
-
 // unreplicated reports whether the server has committed without waiting for its standby: an administrator has cancelled the wait.
 func (s *session) unreplicated() (noted bool) {
-	_ = s.raw(func(conn *pgconn.PgConn) error {
+	_ = raw(s.conn, func(conn *pgconn.PgConn) error {
 		_, noted = conn.CustomData()[unreplicated]
 		return nil
 	})
@@ -295,10 +377,15 @@ func noteUnreplicated(conn *pgconn.PgConn, notice *pgconn.Notice) {
 func (s *session) blocksOthers() bool { return s.writing || s.driver.pool.waiting.Load() > 0 }
 
 // controls reports whether a statement begins or ends a transaction.
-var controls = regexp.MustCompile(`(?is)^(\s|--[^\n]*\n|/\*.*?\*/)*(BEGIN|START|COMMIT|END|ABORT|ROLLBACK|PREPARE\s+TRANSACTION)\b`).MatchString
+var controls = regexp.MustCompile(`(?is)^(\s|;|--[^\n]*\n|/\*.*?\*/)*` + // what the server ignores
+	`(BEGIN|START|COMMIT|END|ABORT|ROLLBACK|PREPARE\s+TRANSACTION)\b`).MatchString
 
 // ending marks the context of a statement that begins or ends a transaction.
 type ending struct{}
+
+func endingContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithValue(context.Background(), ending{}, true), maxEnd)
+}
 
 // canceller does what follows when a statement's context ends: it asks the server to cancel the statement. But COMMIT is never
 // cancelled, because a server that waits for its synchronous standby would then answer that all is well: the connection is cut.

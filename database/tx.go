@@ -115,9 +115,17 @@ func (t *tx) try(ctx context.Context, query string, statement func(context.Conte
 		err = statement(ctx)
 	}
 	if err != nil {
-		return t.explain(err)
+		return t.explain(because(ctx, err))
 	}
 	return nil
+}
+
+// because adds that the context has ended to the error of a statement: a server says only that it was told to cancel it.
+func because(ctx context.Context, err error) error {
+	if ended := ctx.Err(); err != nil && ended != nil && !errors.Is(err, ended) {
+		return fmt.Errorf("%w: %w", ended, err)
+	}
+	return err
 }
 
 // failure returns why the transaction cannot be committed. SQLite may have ended it without an error of a statement.

@@ -1,6 +1,7 @@
 package database
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"strings"
@@ -9,11 +10,38 @@ import (
 
 	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
+
+	"daybook/database/databasetest"
 )
+
+// beginner is a driver of either database.
+type beginner interface {
+	dialect.Driver
+	BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
+}
+
+// openNotes opens a new database with a table note(value).
+func openNotes(t *testing.T) beginner {
+	t.Helper()
+	driver, err := Open(t.Context(), databasetest.New(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := driver.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	if err := driver.Exec(t.Context(), "CREATE TABLE note (value TEXT UNIQUE)", []any{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return driver.(beginner)
+}
 
 // TestClosedRowsAreForgotten reads many times in one transaction, which keeps only what is still being read.
 func TestClosedRowsAreForgotten(t *testing.T) {
-	driver, _ := openGroup(t)
+	databasetest.SQLiteOnly(t)
+	driver := openNotes(t)
 	begun, err := driver.Tx(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +102,7 @@ func TestFailedStatement(t *testing.T) {
 		{"a query in a savepoint that is undone", func(tx dialect.Tx) { exec("SAVEPOINT s")(tx); query(tx); exec("ROLLBACK TO s")(tx) }, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			driver, _ := openGroup(t)
+			driver := openNotes(t)
 			a := store(t, driver, "a")
 			a.hasTurn()
 			test.run(a.tx)
@@ -101,7 +129,7 @@ func TestFailedStatement(t *testing.T) {
 
 // TestFailedStatementIsTheLast has no next statement notice the failure.
 func TestFailedStatementIsTheLast(t *testing.T) {
-	driver, _ := openGroup(t)
+	driver := openNotes(t)
 	a := store(t, driver, "a")
 	a.hasTurn()
 	if err := a.tx.Exec(t.Context(), "INSERT INTO note VALUES ('a')", []any{}, nil); !IsConstraint(err) {
@@ -117,7 +145,8 @@ func TestFailedStatementIsTheLast(t *testing.T) {
 
 // TestTransactionOfSeveralGoroutines reads side by side in one transaction, as a handler may that waits for all of it.
 func TestTransactionOfSeveralGoroutines(t *testing.T) {
-	driver, _ := openGroup(t)
+	databasetest.SQLiteOnly(t)
+	driver := openNotes(t)
 	tx, err := driver.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +176,8 @@ func TestTransactionOfSeveralGoroutines(t *testing.T) {
 
 // TestReaderThatEndsItsSnapshot may have read two states of the database.
 func TestReaderThatEndsItsSnapshot(t *testing.T) {
-	driver, _ := openGroup(t)
+	databasetest.SQLiteOnly(t)
+	driver := openNotes(t)
 	tx, err := driver.BeginTx(t.Context(), &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		t.Fatal(err)

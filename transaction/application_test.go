@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -18,7 +17,9 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 	"daybook/ent"
+	"daybook/ent/message"
 	_ "daybook/ent/runtime" // the hooks of the schema
 	"daybook/transaction"
 )
@@ -49,21 +50,25 @@ var databases = map[string]func(t *testing.T) dialect.Driver{
 }
 
 func openDatabase(t *testing.T) dialect.Driver {
-	driver, err := database.Open(t.Context(), filepath.Join(t.TempDir(), "test.db"))
+	driver, err := database.Open(t.Context(), databasetest.New(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return driver
 }
 
-// openStock opens SQLite as ent's documentation does.
+// openStock opens the database as ent's documentation does.
 func openStock(t *testing.T) dialect.Driver {
-	file := "file:" + filepath.Join(t.TempDir(), "test.db")
-	db, err := sql.Open(sqliteName(), file+"?_fk=1&_journal_mode=WAL&_busy_timeout=5000") // the one that database imports
+	name, driver, url := dialect.Postgres, "pgx", databasetest.New(t)
+	if !databasetest.Postgres() {
+		name, driver = dialect.SQLite, sqliteName() // the one that database imports
+		url = "file:" + url + "?_fk=1&_journal_mode=WAL&_busy_timeout=5000"
+	}
+	db, err := sql.Open(driver, url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return entsql.OpenDB(dialect.SQLite, db)
+	return entsql.OpenDB(name, db)
 }
 
 // open serves an application without the middleware.
@@ -115,7 +120,7 @@ func (a *application) send(method, path, contentType, body string) (*http.Respon
 // values returns what the database holds.
 func (a *application) values() string {
 	a.t.Helper()
-	messages, err := a.client.Message.Query().All(a.t.Context())
+	messages, err := a.client.Message.Query().Order(ent.Asc(message.FieldID)).All(a.t.Context())
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -7,14 +7,13 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 	"daybook/ent" // in your application, your own
 	"daybook/ent/message"
 	"daybook/transaction"
@@ -22,12 +21,12 @@ import (
 
 // openClient opens a client as an application does. remove deletes its database.
 func openClient() (client *ent.Client, remove func()) {
-	folder, err := os.MkdirTemp("", "example")
+	url, removeDatabase, err := databasetest.Create()
 	if err != nil {
 		panic(err)
 	}
 	ctx := context.Background()
-	driver, err := database.Open(ctx, filepath.Join(folder, "example.db"))
+	driver, err := database.Open(ctx, url)
 	if err != nil {
 		panic(err)
 	}
@@ -37,7 +36,7 @@ func openClient() (client *ent.Client, remove func()) {
 	}
 	return client, func() {
 		client.Close()
-		os.RemoveAll(folder)
+		removeDatabase()
 	}
 }
 
@@ -94,6 +93,7 @@ func ExampleMiddleware() {
 	e.Use(middleware.Recover(), transaction.Middleware(client.BeginTx,
 		transaction.Retry(database.IsRepeatable),
 		transaction.Unavailable(database.IsBusy),
+		transaction.Unknown(database.IsUnknown),
 		transaction.Trace(database.Trace),
 		transaction.Observe(func(_ context.Context, r transaction.Report) {
 			fmt.Println(r.Route, r.Outcome, "after", r.Statements, "statement")

@@ -140,10 +140,13 @@ func (tx *faultyTx) ExecContext(ctx context.Context, query string, args ...any) 
 	}).ExecContext(ctx, query, args...)
 }
 
-// Commit fails as with a lost connection: what was done is gone.
+// Commit fails as with a lost connection: what was done is gone or, with errUnknown, was kept.
 func (tx *faultyTx) Commit() error {
 	defer tx.end()
-	if err := tx.faults.due(commit); err != nil {
+	switch err := tx.faults.due(commit); {
+	case errors.Is(err, errUnknown):
+		return errors.Join(err, tx.Tx.Commit())
+	case err != nil:
 		return errors.Join(err, tx.Tx.Rollback())
 	}
 	return tx.Tx.Commit()

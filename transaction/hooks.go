@@ -33,11 +33,13 @@ func AfterRollback(c echo.Context, fn func(context.Context) error) {
 }
 
 func (a *attempt) runHooks() {
-	due := a.afterRollback
-	if a.report.Outcome == Committed {
-		due = a.afterCommit
+	due := a.undone
+	switch a.report.Outcome {
+	case Committed:
+		due = append(due, a.afterCommit...)
+	case RolledBack, CommitFailed:
+		due = append(due, a.afterRollback...)
 	}
-	due = append(a.undone, due...)
 	if len(due) > 0 && a.response.Committed { // otherwise a flush would send a 200 that nobody wrote
 		_ = http.NewResponseController(a.response).Flush() // the client need not wait for the hooks; it may be gone
 	}

@@ -41,6 +41,7 @@ const table = `
 	a COMMIT that failed                          not committed        the error handler's answer    AfterRollback
 	a ROLLBACK that failed                        not committed        the error handler's answer    AfterRollback
 	a lost transaction, Retry or Unavailable      not committed        503 from the error handler    AfterRollback
+	a COMMIT without an answer, Unknown           not known            the error handler's answer    none
 	a panic, which goes on                        rolled back          what Recover makes of it      AfterRollback
 	a failure after a part was sent               rolled back          a connection that is closed   AfterRollback
 `
@@ -80,6 +81,7 @@ type outcome struct {
 	end        func(*run, echo.Context) error
 	fault      call // of the driver that fails with errRepeat
 	faulty     int  // how often it fails
+	unknown    bool // whether COMMIT keeps what was done, and fails with errUnknown
 	status     int  // of the response, or of the error handler's answer
 	body       string
 	silent     bool // the error is not logged: the client hung up, or Recover logs it
@@ -143,6 +145,10 @@ var outcomes = []outcome{
 		end: well, fault: commit, faulty: 1, status: 500, body: internal},
 	{name: "COMMIT fails", row: "a COMMIT that failed", written: both,
 		end: well, fault: commit, faulty: always, status: 500, body: internal},
+	{name: "COMMIT is not answered once", row: "a COMMIT without an answer, Unknown", written: both,
+		end: well, fault: commit, faulty: 1, unknown: true, status: 500, body: internal},
+	{name: "COMMIT is not answered", row: "a COMMIT without an answer, Unknown", written: both,
+		end: well, fault: commit, faulty: always, unknown: true, status: 500, body: internal},
 	{name: "ROLLBACK fails after an error", row: "a ROLLBACK that failed", written: both,
 		end: func(r *run, _ echo.Context) error { r.faults.fail(rollback, 1, errRollback); return errTest }, status: 500, body: internal},
 	{name: "ROLLBACK fails after an error with a status", row: "a ROLLBACK that failed", written: both,
@@ -218,6 +224,10 @@ var features = []feature{
 		commit: twoCommits, rollback: twoRollbacks, stores: "row"},
 	{name: "Unavailable", use: withHooks(store), options: []transaction.Option{unavailable},
 		commit: twoCommits, rollback: twoRollbacks, stores: "row"},
+	{name: "Unknown", use: withHooks(store), options: []transaction.Option{unknown, retry, unavailable},
+		commit: twoCommits, rollback: twoRollbacks, stores: "row"},
+	{name: "Unknown with Idempotent", use: withHooks(func(r *run, c echo.Context) error { transaction.Idempotent(c); return store(r, c) }),
+		options: []transaction.Option{unknown, retry, unavailable}, commit: twoCommits, rollback: twoRollbacks, stores: "row"},
 	{name: "Context", use: withHooks(storeByContext), options: []transaction.Option{transaction.Context(ent.NewContext)},
 		commit: twoCommits, rollback: twoRollbacks, late: true, stores: "row"},
 	{name: "Context with Write", use: withHooks(storeByContext), options: []transaction.Option{transaction.Context(ent.NewContext)},
@@ -245,6 +255,11 @@ var (
 )
 
 var unavailable = transaction.Unavailable(func(err error) bool { return errors.Is(err, errRepeat) })
+
+// unknown is what makes errUnknown unknown. To Retry and Unavailable, it is an error like another.
+var unknown = transaction.Unknown(func(err error) bool { return errors.Is(err, errUnknown) })
+
+var errUnknown = fmt.Errorf("the answer is lost: %w", errRepeat)
 
 func store(_ *run, c echo.Context) error { return save(c, "row") }
 
@@ -323,6 +338,9 @@ func nested(r *run, _ beginTx) beginTx {
 // impossible reports whether the feature has no such outcome.
 func (f feature) impossible(o outcome) bool {
 	commits, rollsBack := o.row == "a COMMIT that failed", o.row == "a ROLLBACK that failed"
+	if o.unknown && !strings.HasPrefix(f.name, "Unknown") {
+		return true // without the option it is another COMMIT that failed
+	}
 	switch f.name {
 	case "None": // has no transaction that could fail
 		return o.faulty > 0 || commits || rollsBack
@@ -366,6 +384,12 @@ func expect(f feature, o outcome, written bool) expectation {
 	}
 	if committed || f.name == "None" {
 		want.stored = f.stores
+	}
+	if o.unknown { // each attempt is committed
+		want.stored = strings.Join(slices.Repeat([]string{f.stores}, attempts), " ")
+	}
+	if row.transaction == "not known" {
+		want.report, want.hooks = transaction.CommitUnknown, nil
 	}
 	want.answer(f, o, written)
 	return want
@@ -427,6 +451,16 @@ func rowOf(f feature, o outcome, written bool) (name string, attempts int) {
 		return "Keep true, a status of 400 or more", 1
 	case keeps && isError:
 		return "Keep true, an error", 1
+	case f.name == "Unknown" && o.unknown:
+		return o.row, 1
+	case o.unknown && o.faulty == always:
+		return o.row, 3
+	case o.unknown:
+		return well, 2
+	case strings.HasPrefix(f.name, "Unknown") && o.faulty == 1:
+		return well, 2
+	case strings.HasPrefix(f.name, "Unknown") && o.faulty == always:
+		return "a lost transaction, Retry or Unavailable", 3
 	case f.name == "Unavailable" && o.faulty > 0:
 		return "a lost transaction, Retry or Unavailable", 1
 	case strings.HasSuffix(f.name, "Retry") && o.faulty == 1:
@@ -631,7 +665,11 @@ func (r *run) request(t *testing.T) (recorder *httptest.ResponseRecorder, closed
 	defer cancel()
 	r.hangUp = cancel
 	if o := r.outcome; o.faulty > 0 && o.fault != statement {
-		r.faults.fail(o.fault, o.faulty, errRepeat)
+		err := errRepeat
+		if o.unknown {
+			err = errUnknown
+		}
+		r.faults.fail(o.fault, o.faulty, err)
 	}
 	defer r.faults.fail(begin, 0, nil)
 	defer func() {

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"daybook/database/databasetest"
 )
 
 // notes is another application: a module with an ent schema of its own, which imports daybook through a replace directive.
@@ -22,6 +24,7 @@ const notes = "testdata/notes"
 
 // TestOtherApplication does with notes what its author would: vet, test, build, run and generate.
 func TestOtherApplication(t *testing.T) {
+	databasetest.SQLiteOnly(t) // the application opens a file
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	run := func(folder string, args ...string) {

@@ -19,6 +19,7 @@ type config struct {
 	attempts    int
 	repeatable  func(error) bool
 	unavailable func(error) bool
+	unknown     func(error) bool
 	context     func(ctx context.Context, client any) context.Context
 	trace       func(context.Context) (context.Context, func() (int, time.Duration))
 	observer    func(context.Context, Report)
@@ -48,6 +49,14 @@ func Retry(repeatable func(error) bool) Option {
 // database.IsBusy. The error handler gets an *echo.HTTPError that wraps the error. The application's own keep their status.
 func Unavailable(unavailable func(error) bool) Option {
 	return func(config *config) { config.unavailable = unavailable }
+}
+
+// Unknown is for errors of COMMIT after which nobody knows whether the transaction was committed, as when the connection to the
+// server is lost: pass database.IsUnknown. Then neither the functions of [AfterCommit] nor those of [AfterRollback] run, and the
+// error handler gets the error as it is. [Retry] runs the handler again only if it has called [Idempotent]; if no later attempt is
+// committed, the outcome stays unknown, and the error handler gets the errors of both attempts.
+func Unknown(unknown func(error) bool) Option {
+	return func(config *config) { config.unknown = unknown }
 }
 
 // Context also puts the client into the request's context, for code that does not depend on Echo: pass your ent.NewContext,

@@ -14,9 +14,10 @@ type Outcome string
 
 // The outcomes.
 const (
-	Committed    Outcome = "committed"
-	RolledBack   Outcome = "rolled back"
-	CommitFailed Outcome = "commit failed"
+	Committed     Outcome = "committed"
+	RolledBack    Outcome = "rolled back"
+	CommitFailed  Outcome = "commit failed"
+	CommitUnknown Outcome = "unknown" // see [Unknown]
 )
 
 // Report describes a request's transaction. The times and the number of statements are those of the last attempt.

@@ -39,17 +39,19 @@ type attempt struct {
 	observed bool // every report is wanted, and not only those of failures
 	failed   bool // Echo's error handler must answer, and the client has not hung up
 
-	options   sql.TxOptions
-	none      bool      // the route has no transaction
-	tx        driver.Tx // nil until it has begun
-	client    any
-	beginErr  error
-	begun     time.Time
-	trace     func() (statements int, waited time.Duration)
-	used      bool  // by the handler
-	doomed    error // why the transaction must be rolled back, even if the handler returns no error
-	endFailed bool  // COMMIT or ROLLBACK failed
-	depth     int   // of savepoints
+	options    sql.TxOptions
+	none       bool      // the route has no transaction
+	tx         driver.Tx // nil until it has begun
+	client     any
+	beginErr   error
+	begun      time.Time
+	trace      func() (statements int, waited time.Duration)
+	used       bool  // by the handler
+	idempotent bool  // the handler called Idempotent
+	unknown    error // of an attempt before, which may have been committed
+	doomed     error // why the transaction must be rolled back, even if the handler returns no error
+	endFailed  bool  // COMMIT or ROLLBACK failed
+	depth      int   // of savepoints
 
 	afterCommit, afterRollback []func(context.Context) error
 	undone                     []func(context.Context) error // of AfterRollback in a savepoint that was undone: they run in any case
@@ -64,6 +66,7 @@ func serve(c echo.Context, next echo.HandlerFunc, config *config) error {
 	if config.attempts > 1 && request.Body != nil && request.Body != http.NoBody {
 		body = &replay{body: request.Body, max: config.maxHeld}
 	}
+	var unknown error
 	for attempts := 1; ; attempts++ {
 		a := &attempt{
 			config:   config,
@@ -81,12 +84,17 @@ func serve(c echo.Context, next echo.HandlerFunc, config *config) error {
 			report:   Report{Attempts: attempts, Mode: "none"},
 			observed: config.observer != nil || config.log.Enabled(request.Context(), slog.LevelDebug),
 			options:  sql.TxOptions{ReadOnly: reads},
+			unknown:  unknown,
 		}
 		for name, values := range response.Header() {
 			a.held.before = append(a.held.before, append([]string{name}, values...))
 		}
-		if repeat, err := a.serve(next); !repeat {
+		repeat, err := a.serve(next)
+		if !repeat {
 			return err
+		}
+		if a.report.Outcome == CommitUnknown {
+			unknown = err
 		}
 	}
 }
@@ -96,6 +104,7 @@ func (a *attempt) serve(next echo.HandlerFunc) (repeat bool, err error) {
 	defer func() { // also if the handler panics
 		a.held.free()
 		if !repeat {
+			_ = a.keepUnknown(nil) // of a panic
 			a.runHooks()
 			defer a.observe()
 		}
@@ -106,9 +115,18 @@ func (a *attempt) serve(next echo.HandlerFunc) (repeat bool, err error) {
 	err = a.run(next)
 	if a.repeats(err) {
 		a.held.drop()
-		return true, nil
+		return true, err
 	}
-	return false, a.answer(err)
+	return false, a.answer(a.keepUnknown(err))
+}
+
+// keepUnknown makes the outcome unknown, and adds the error, if an earlier attempt may have been committed and this one was not.
+func (a *attempt) keepUnknown(err error) error {
+	if a.unknown == nil || a.report.Outcome == Committed {
+		return err
+	}
+	a.report.Outcome, a.endFailed = CommitUnknown, true
+	return errors.Join(err, a.unknown)
 }
 
 // removeUploads removes the temporary files of a multipart form that the attempt has parsed. net/http removes those of its
@@ -125,7 +143,11 @@ func (a *attempt) removeUploads() {
 
 // repeats reports whether another attempt may succeed after the error. It pauses first, for up to 20 ms per attempt so far.
 func (a *attempt) repeats(err error) bool {
-	if err == nil || !a.config.repeatable(err) || a.report.Outcome == Committed || a.report.Attempts == a.config.attempts ||
+	repeatable := err != nil && a.config.repeatable(err)
+	if a.report.Outcome == CommitUnknown {
+		repeatable = a.idempotent
+	}
+	if !repeatable || a.report.Outcome == Committed || a.report.Attempts == a.config.attempts ||
 		a.body != nil && a.body.kept.Len() > a.body.max || a.held.streaming {
 		return false
 	}
@@ -258,6 +280,9 @@ func (a *attempt) commit(ignored error) error {
 		err = errors.Join(err, fmt.Errorf("roll back transaction: %w", rollbackErr))
 	}
 	a.report.Outcome, a.report.Reason = CommitFailed, err
+	if a.config.unknown(err) {
+		a.report.Outcome = CommitUnknown
+	}
 	return fmt.Errorf("commit transaction: %w", err)
 }
 
@@ -328,7 +353,7 @@ func (a *attempt) drop() {
 func (a *attempt) withStatus(err error) error {
 	var answered *echo.HTTPError
 	busy := a.config.unavailable(err) || a.config.repeatable(err)
-	if errors.As(err, &answered) || a.report.Outcome == Committed || !busy && !a.timedOut() {
+	if errors.As(err, &answered) || a.report.Outcome == Committed || a.report.Outcome == CommitUnknown || !busy && !a.timedOut() {
 		return err
 	}
 	message := "The request took too long. Please try again."

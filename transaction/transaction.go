@@ -26,11 +26,12 @@
 //	a COMMIT that failed                          not committed        the error handler's answer    AfterRollback
 //	a ROLLBACK that failed                        not committed        the error handler's answer    AfterRollback
 //	a lost transaction, Retry or Unavailable      not committed        503 from the error handler    AfterRollback
+//	a COMMIT without an answer, Unknown           not known            the error handler's answer    none
 //	a panic, which goes on                        rolled back          what Recover makes of it      AfterRollback
 //	a failure after a part was sent               rolled back          a connection that is closed   AfterRollback
 //
 // "Keep true" means that the function of [Keep] returns true for a request that would be rolled back without it. "Retry or
-// Unavailable" means that one of these options reports true for the error.
+// Unavailable" means that one of these options reports true for the error, and "Unknown" that this one does.
 //
 // A writing request's response is sent after COMMIT has returned. A response that is not sent is dropped with its headers and
 // cookies. But a refusal (a status of 400 or more) that the handler has written is sent, even after an error or a deadline.
@@ -85,6 +86,7 @@ func Middleware[C any, T Tx[C]](begin func(context.Context, *sql.TxOptions) (T, 
 		attempts:    1,
 		repeatable:  never,
 		unavailable: never,
+		unknown:     never,
 		log:         slog.Default(),
 		maxHeld:     1 << 20,
 	}
@@ -132,6 +134,10 @@ func Client[C any](c echo.Context) C {
 // written: for a dry run, for example.
 func Doom(c echo.Context) { current(c).doomed = errDoomed }
 
+// Idempotent marks a request that may run again although it is not known whether its transaction was committed (see [Unknown]),
+// because it has an idempotency key, for example: the handler recognizes what it has stored before.
+func Idempotent(c echo.Context) { current(c).idempotent = true }
+
 // Read marks a route that only reads, although its method is one for writing: a search by POST, for example.
 func Read(next echo.HandlerFunc) echo.HandlerFunc {
 	return route(next, func(a *attempt) { a.options.ReadOnly, a.held.streams = true, true })
@@ -153,7 +159,8 @@ func None(next echo.HandlerFunc) echo.HandlerFunc {
 	})
 }
 
-// Isolation returns the mark of a route whose transaction has the isolation level. SQLite is always serializable.
+// Isolation returns the mark of a route whose transaction has the isolation level. SQLite is always serializable. On PostgreSQL,
+// a level above the default fails more often in a way that [Retry] repeats.
 func Isolation(level sql.IsolationLevel) echo.MiddlewareFunc {
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return route(next, func(a *attempt) { a.options.Isolation = level })

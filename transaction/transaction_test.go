@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 	"daybook/ent"
 	"daybook/transaction"
 )
@@ -30,6 +31,8 @@ func TestMain(m *testing.M) {
 }
 
 var errTest = errors.New("the test's error")
+
+func TestOnPostgreSQL(t *testing.T) { databasetest.OnPostgreSQL(t) }
 
 // TestOutcome has handlers that all store a row and set headers, and then end in each way there is.
 func TestOutcome(t *testing.T) {
@@ -114,7 +117,7 @@ func TestFailedCommit(t *testing.T) {
 	if response.Header.Get(echo.HeaderLocation) != "" || len(response.Cookies()) != 0 {
 		t.Errorf("headers of the dropped response have left: %v", response.Header)
 	}
-	if seen == nil || !strings.Contains(seen.Error(), "FOREIGN KEY") {
+	if seen == nil || !strings.Contains(strings.ToUpper(seen.Error()), "FOREIGN KEY") {
 		t.Errorf("the error handler saw %v", seen)
 	}
 	if got := app.values(); got != "" {
@@ -126,10 +129,16 @@ func TestFailedCommit(t *testing.T) {
 // failCommits makes every transaction that stores a message violate a foreign key that is checked at COMMIT.
 func failCommits(t *testing.T, driver dialect.Driver) {
 	t.Helper()
-	for _, statement := range []string{
-		"CREATE TABLE child (message INT REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)",
-		"CREATE TRIGGER orphan AFTER INSERT ON messages BEGIN INSERT INTO child VALUES (-1); END",
-	} {
+	const child = "CREATE TABLE child (message BIGINT REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)"
+	statements := []string{child, "CREATE TRIGGER orphan AFTER INSERT ON messages BEGIN INSERT INTO child VALUES (-1); END"}
+	if databasetest.Postgres() {
+		statements = []string{
+			child,
+			"CREATE FUNCTION orphan() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO child VALUES (-1); RETURN NULL; END'",
+			"CREATE TRIGGER orphan AFTER INSERT ON messages EXECUTE FUNCTION orphan()",
+		}
+	}
+	for _, statement := range statements {
 		if err := driver.Exec(t.Context(), statement, []any{}, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -532,17 +541,20 @@ func TestKeep(t *testing.T) {
 	}
 }
 
-// TestTransactionThatTheDatabaseEnded has a handler ignore an error with which SQLite has rolled back.
+// TestTransactionThatTheDatabaseEnded has a handler ignore an error with which the database has rolled back.
 func TestTransactionThatTheDatabaseEnded(t *testing.T) {
 	app := start(t)
+	statement := "INSERT OR ROLLBACK INTO messages (id, value, recorded_at) SELECT id, value, recorded_at FROM messages"
+	if databasetest.Postgres() {
+		statement = "SELECT pg_terminate_backend(pg_backend_pid())"
+	}
 	app.POST("/", func(c echo.Context) error {
 		if err := save(c, "before"); err != nil {
 			return err
 		}
-		_, err := transaction.Client[*ent.Client](c).ExecContext(c.Request().Context(),
-			"INSERT OR ROLLBACK INTO messages (id, value, recorded_at) SELECT id, value, recorded_at FROM messages")
+		_, err := transaction.Client[*ent.Client](c).ExecContext(c.Request().Context(), statement)
 		if err == nil {
-			t.Error("the conflict was not noticed")
+			t.Error("the end was not noticed")
 		}
 		if err := save(c, "after"); err == nil {
 			t.Error("a statement after it succeeds")
@@ -558,15 +570,19 @@ func TestTransactionThatTheDatabaseEnded(t *testing.T) {
 	app.nothingInUse()
 }
 
-// TestWriteOutsideOfTheTransaction has a handler wait for its own transaction.
+// TestWriteOutsideOfTheTransaction has a handler wait for its own transaction: for the turn or, on PostgreSQL, to know whether the
+// value will be there twice.
 func TestWriteOutsideOfTheTransaction(t *testing.T) {
 	app := start(t, transaction.Unavailable(database.IsBusy))
+	if err := app.driver.Exec(t.Context(), "CREATE UNIQUE INDEX once ON messages (value)", []any{}, nil); err != nil {
+		t.Fatal(err)
+	}
 	app.POST("/", func(c echo.Context) error {
 		if err := save(c, "inside"); err != nil {
 			return err
 		}
-		err := app.client.Message.Create().SetValue("outside").Exec(c.Request().Context())
-		if err == nil || !strings.Contains(err.Error(), "waits for its own end") {
+		err := app.client.Message.Create().SetValue("inside").Exec(c.Request().Context())
+		if !database.IsBusy(err) {
 			t.Errorf("the statement outside: %v", err)
 		}
 		return err

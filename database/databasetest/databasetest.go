@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/rand"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,29 +66,47 @@ func New(t testing.TB) (url string) {
 	return create(t, os.Getenv(variable))
 }
 
+// Create is like [New], for examples, which have no testing.TB. The caller calls remove.
+func Create() (url string, remove func(), err error) {
+	if Postgres() {
+		return createOn(os.Getenv(variable))
+	}
+	folder, err := os.MkdirTemp("", "databasetest")
+	return filepath.Join(folder, "test.db"), func() { _ = os.RemoveAll(folder) }, err
+}
+
 // create creates a database on the server, and returns its URL.
 func create(t testing.TB, server string) (url string) {
 	t.Helper()
+	url, remove, err := createOn(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(remove)
+	return url
+}
+
+func createOn(server string) (url string, remove func(), err error) {
 	name := "test_" + strings.ToLower(rand.Text())
-	execute(t, server, "CREATE DATABASE "+name)
-	t.Cleanup(func() { execute(t, server, "DROP DATABASE "+name+" WITH (FORCE)") })
-	return strings.Replace(server, "/postgres?", "/"+name+"?", 1)
+	// The server may have been stopped by the test. It is removed anyway.
+	remove = func() { _ = execute(server, "DROP DATABASE "+name+" WITH (FORCE)") }
+	return strings.Replace(server, "/postgres?", "/"+name+"?", 1), remove, execute(server, "CREATE DATABASE "+name)
 }
 
 // execute executes statements, each by itself.
-func execute(t testing.TB, url string, statements ...string) {
-	t.Helper()
+func execute(url string, statements ...string) error {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer conn.Close(ctx)
 	for _, statement := range statements {
 		if _, err := conn.Exec(ctx, statement); err != nil {
-			t.Fatalf("%s: %v", statement, err)
+			return fmt.Errorf("%s: %w", statement, err)
 		}
 	}
+	return nil
 }
 
 // SQLiteOnly ends a test that is about SQLite when the tests run on PostgreSQL.

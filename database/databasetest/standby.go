@@ -62,5 +62,7 @@ func (s *Server) Promote(t testing.TB) {
 // Execute executes statements on the server, each by itself.
 func (s *Server) Execute(t testing.TB, statements ...string) {
 	t.Helper()
-	execute(t, s.URL("postgres"), statements...)
+	if err := execute(s.URL("postgres"), statements...); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -1,0 +1,708 @@
+package database_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"daybook/database"
+	"daybook/database/databasetest"
+)
+
+// TestServer has tests of what is PostgreSQL's only. They share a server.
+func TestServer(t *testing.T) {
+	own(t)
+	server := databasetest.Start(t, "fsync=off", "max_connections=300")
+	for name, test := range map[string]func(*testing.T, *databasetest.Server){
+		"isolation levels":                 testLevels,
+		"write skew":                       testWriteSkew,
+		"error while rows are read":        testErrorWhileRowsAreRead,
+		"rows that are open":               testOpenRows,
+		"statements that control":          testControlStatements,
+		"COMMIT goes on":                   testCommitGoesOn,
+		"cancelled query":                  testCancelledQuery,
+		"answer of COMMIT is lost":         testLostAnswer,
+		"connection is lost before COMMIT": testLostBeforeCommit,
+		"meaning of errors":                testMeaning,
+		"settings of a connection":         testSettings,
+		"size of the pool":                 testPoolSize,
+		"nothing is left":                  testNothingIsLeft,
+		"held too long":                    testHeldTooLong,
+		"what Open refuses":                testOpenRefuses,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // some wait for seconds
+			test(t, server)
+		})
+	}
+}
+
+// own skips a test that has a server of its own when all run again on PostgreSQL.
+func own(t *testing.T) {
+	t.Helper()
+	if databasetest.Postgres() {
+		t.Skip("this runs once, on a server of its own")
+	}
+}
+
+// openOn opens a new database on the server with a table note(value). The parameters are added to its URL.
+func openOn(t *testing.T, server *databasetest.Server, parameters string) (driver dialect.Driver, url string) {
+	t.Helper()
+	url = server.New(t) + parameters
+	driver = reopen(t, url)
+	exec(t, driver, "CREATE TABLE note (value TEXT UNIQUE)")
+	return driver, url
+}
+
+func beginWith(t *testing.T, driver dialect.Driver, options *sql.TxOptions) dialect.Tx {
+	t.Helper()
+	tx, err := driver.(interface {
+		BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
+	}).BeginTx(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tx
+}
+
+// text returns the one text that the query yields.
+func text(t *testing.T, on dialect.ExecQuerier, query string) string {
+	t.Helper()
+	var rows entsql.Rows
+	if err := on.Query(t.Context(), query, []any{}, &rows); err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	defer rows.Close()
+	value, err := entsql.ScanString(rows)
+	if err != nil {
+		t.Fatalf("%s: %v", query, err)
+	}
+	return value
+}
+
+// eventually waits until it is so.
+func eventually(t *testing.T, limit time.Duration, what string, is func() bool) {
+	t.Helper()
+	for begun := time.Now(); !is(); time.Sleep(time.Millisecond) {
+		if time.Since(begun) > limit {
+			t.Fatalf("not within %s: %s", limit, what)
+		}
+	}
+}
+
+func testLevels(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "")
+	for _, test := range []struct {
+		options         sql.TxOptions
+		level, readOnly string
+	}{
+		{sql.TxOptions{}, "read committed", "off"},
+		{sql.TxOptions{ReadOnly: true}, "repeatable read", "on"},
+		{sql.TxOptions{Isolation: sql.LevelReadUncommitted}, "read uncommitted", "off"},
+		{sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true}, "read committed", "on"},
+		{sql.TxOptions{Isolation: sql.LevelRepeatableRead}, "repeatable read", "off"},
+		{sql.TxOptions{Isolation: sql.LevelSnapshot}, "repeatable read", "off"},
+		{sql.TxOptions{Isolation: sql.LevelSerializable}, "serializable", "off"},
+		{sql.TxOptions{Isolation: sql.LevelSerializable, ReadOnly: true}, "serializable", "on"},
+	} {
+		tx := beginWith(t, driver, &test.options)
+		level, readOnly := text(t, tx, "SHOW transaction_isolation"), text(t, tx, "SHOW transaction_read_only")
+		if level != test.level || readOnly != test.readOnly {
+			t.Errorf("%+v: %s, read only %s", test.options, level, readOnly)
+		}
+		commit(t, tx)
+	}
+	for _, level := range []sql.IsolationLevel{sql.LevelWriteCommitted, sql.LevelLinearizable, 99} {
+		_, err := driver.(interface {
+			BeginTx(context.Context, *sql.TxOptions) (dialect.Tx, error)
+		}).BeginTx(t.Context(), &sql.TxOptions{Isolation: level})
+		if err == nil || !strings.Contains(err.Error(), level.String()) {
+			t.Errorf("%s: %v", level, err)
+		}
+	}
+}
+
+// testWriteSkew has two transactions each write because of what it has read, and the other one makes untrue.
+func testWriteSkew(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "")
+	var ends []error
+	var both []dialect.Tx
+	for range 2 {
+		tx := beginWith(t, driver, &sql.TxOptions{Isolation: sql.LevelSerializable})
+		number(t, tx, "SELECT count(*) FROM note")
+		both = append(both, tx)
+	}
+	for i, tx := range both {
+		err := tx.Exec(t.Context(), "INSERT INTO note VALUES ($1)", []any{string(rune('a' + i))}, nil)
+		ends = append(ends, errors.Join(err, tx.Commit()))
+	}
+	if ends[0] != nil || !database.IsRepeatable(ends[1]) || database.IsBusy(ends[1]) {
+		t.Errorf("the two ended with %v", ends)
+	}
+}
+
+// testErrorWhileRowsAreRead has the server fail after the first rows. Nobody notices before COMMIT, whose answer is ROLLBACK.
+func testErrorWhileRowsAreRead(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "")
+	tx := begin(t, driver, false)
+	exec(t, tx, "INSERT INTO note VALUES ('a')")
+	var rows entsql.Rows
+	if err := tx.Query(t.Context(), "SELECT 1 / (3 - i) FROM generate_series(1, 10) AS i", []any{}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	rows.Next()
+	if err := tx.Commit(); !errors.Is(err, database.ErrRolledBack) || database.IsUnknown(err) {
+		t.Errorf("the commit: %v", err)
+	}
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 0 {
+		t.Errorf("%d rows, want none", n)
+	}
+}
+
+// testOpenRows has a statement come before the rows of another one are read.
+func testOpenRows(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "")
+	tx := begin(t, driver, false)
+	exec(t, tx, "SAVEPOINT s")
+	var rows entsql.Rows
+	if err := tx.Query(t.Context(), "SELECT generate_series(1, 3)", []any{}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	err := tx.Exec(t.Context(), "INSERT INTO note VALUES ('a')", []any{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "close them") || database.IsBusy(err) {
+		t.Errorf("a statement beside open rows: %v", err)
+	}
+	n := 0
+	for rows.Next() {
+		n++
+	}
+	if n != 3 || rows.Err() != nil {
+		t.Errorf("%d rows were read: %v", n, rows.Err())
+	}
+	exec(t, tx, "ROLLBACK TO s")
+	exec(t, tx, "INSERT INTO note VALUES ('b')")
+	commit(t, tx)
+	if got := text(t, driver, "SELECT value FROM note"); got != "b" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
+func testControlStatements(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "")
+	query := func(tx dialect.Tx, statement string) error {
+		return tx.Query(t.Context(), statement, []any{}, &entsql.Rows{})
+	}
+	exec := func(tx dialect.Tx, statement string) error { return tx.Exec(t.Context(), statement, []any{}, nil) }
+	for _, statement := range []string{
+		"COMMIT", " commit ;", "END TRANSACTION", "ROLLBACK", "rollback work", "ABORT", "BEGIN", "START TRANSACTION", "COMMIT AND CHAIN",
+		"PREPARE TRANSACTION 'a'", "SELECT 1; COMMIT", "COMMIT; SELECT 1", "/* */ COMMIT", "/* /* */ */ COMMIT", "-- \nCOMMIT",
+		"; COMMIT", "ROLLBACK TO s; COMMIT", "DO $$ BEGIN COMMIT; END $$",
+	} {
+		for way, run := range map[string]func(dialect.Tx, string) error{"Exec": exec, "Query": query} {
+			tx := begin(t, driver, false)
+			if err := exec(tx, "INSERT INTO note VALUES ('a')"); err != nil {
+				t.Fatal(err)
+			}
+			if err := run(tx, statement); err == nil {
+				t.Errorf("%s %q is not refused", way, statement)
+			}
+			if err := tx.Commit(); err == nil {
+				t.Errorf("%s %q: the commit succeeded", way, statement)
+			}
+			if n := number(t, driver, "SELECT count(*) FROM note"); n != 0 {
+				t.Fatalf("%s %q: %d rows are stored", way, statement, n)
+			}
+		}
+	}
+}
+
+// testCommitGoesOn has the request's context end during a COMMIT that takes some time.
+func testCommitGoesOn(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "&pool_max_conns=1")
+	for _, statement := range []string{
+		"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NULL; END'",
+		"CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON note DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION slow()",
+	} {
+		exec(t, driver, statement)
+	}
+	pid := number(t, driver, "SELECT pg_backend_pid()")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	tx, err := driver.Tx(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Exec(ctx, "INSERT INTO note VALUES ('a')", []any{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	commit(t, tx)
+	if ctx.Err() == nil {
+		t.Fatal("the commit was too fast")
+	}
+	if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
+		t.Errorf("%d rows, want 1", n)
+	}
+	if next := number(t, driver, "SELECT pg_backend_pid()"); next != pid {
+		t.Error("the connection is not used again")
+	}
+}
+
+func testCancelledQuery(t *testing.T, server *databasetest.Server) {
+	driver, url := openOn(t, server, "&pool_max_conns=1")
+	other := reopen(t, url)
+	pid := number(t, driver, "SELECT pg_backend_pid()")
+	tx := begin(t, driver, true)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	for name, on := range map[string]dialect.ExecQuerier{"in a transaction": tx, "outside": driver} {
+		asked := time.Now()
+		if err := on.Query(ctx, "SELECT pg_sleep(60)", []any{}, &entsql.Rows{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if took := time.Since(asked); took > 2*time.Second {
+			t.Errorf("%s: it was cancelled after %s", name, took)
+		}
+		eventually(t, time.Second, "the server has cancelled the query", func() bool {
+			return number(t, other, `SELECT count(*) FROM pg_stat_activity
+				WHERE query LIKE '%pg_sleep(60)' AND state = 'active' AND datname = current_database()`) == 0
+		})
+		if name == "in a transaction" {
+			if err := tx.Rollback(); err != nil {
+				t.Error(err)
+			}
+		}
+		if next := number(t, driver, "SELECT pg_backend_pid()"); next != pid {
+			t.Errorf("%s: the connection is not used again", name)
+		}
+	}
+}
+
+// proxy stands between the driver and a server.
+type proxy struct {
+	server string       // its socket
+	lose   atomic.Bool  // cut a connection instead of passing on an answer to COMMIT or INSERT
+	lost   atomic.Int32 // answers
+	mu     sync.Mutex
+	conns  []net.Conn
+}
+
+// through returns the URL of a database by way of a proxy that listens on the network.
+func through(t *testing.T, network, database string) (*proxy, string) {
+	t.Helper()
+	parsed, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = ".s.PGSQL.5432"
+	p := &proxy{server: filepath.Join(parsed.Query().Get("host"), name)}
+	folder, err := os.MkdirTemp("", "proxy") // the path of a socket must be short
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := "127.0.0.1:0"
+	if network == "unix" {
+		address = filepath.Join(folder, name)
+	}
+	listener, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			running.Go(func() { p.serve(client) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		p.cut()
+		running.Wait()
+		_ = os.RemoveAll(folder)
+	})
+	query := parsed.Query()
+	query.Set("host", folder)
+	if tcp, ok := listener.Addr().(*net.TCPAddr); ok {
+		query.Set("host", "127.0.0.1")
+		query.Set("port", strings.TrimPrefix(tcp.String(), "127.0.0.1:"))
+		query.Set("sslmode", "disable")
+	}
+	parsed.RawQuery = query.Encode()
+	return p, parsed.String()
+}
+
+func (p *proxy) serve(client net.Conn) {
+	server, err := net.Dial("unix", p.server)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	p.mu.Lock()
+	p.conns = append(p.conns, client, server)
+	p.mu.Unlock()
+	var passing sync.WaitGroup
+	pass := func(to, from net.Conn, stop func([]byte) bool) {
+		defer to.Close()
+		defer from.Close()
+		buffer := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(buffer)
+			if err != nil || stop(buffer[:n]) {
+				return
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	}
+	passing.Go(func() { pass(server, client, func([]byte) bool { return false }) })
+	passing.Go(func() {
+		pass(client, server, func(answer []byte) bool {
+			stop := p.lose.Load() && (bytes.Contains(answer, []byte("COMMIT")) || bytes.Contains(answer, []byte("INSERT 0 1")))
+			if stop {
+				p.lost.Add(1)
+			}
+			return stop
+		})
+	})
+	passing.Wait()
+}
+
+// cut cuts all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, conn := range p.conns {
+		_ = conn.Close()
+	}
+}
+
+// testLostAnswer has the server commit, and its answer not arrive.
+func testLostAnswer(t *testing.T, server *databasetest.Server) {
+	direct, url := openOn(t, server, "")
+	for _, network := range []string{"unix", "tcp"} {
+		p, url := through(t, network, url)
+		driver := reopen(t, url)
+		for _, readOnly := range []bool{false, true} {
+			tx := begin(t, driver, readOnly)
+			if number(t, tx, "SELECT count(*) FROM note"); !readOnly {
+				exec(t, tx, "INSERT INTO note VALUES ($1)", network)
+			}
+			p.lose.Store(true)
+			err := tx.Commit() // what only reads has nothing to keep
+			p.lose.Store(false)
+			if database.IsUnknown(err) == readOnly || database.IsBusy(err) != readOnly || database.IsRepeatable(err) {
+				t.Errorf("%s: the commit, read only %t: %q", network, readOnly, err)
+			}
+		}
+		p.lose.Store(true)
+		for _, err := range []error{
+			driver.Exec(t.Context(), "INSERT INTO note VALUES ('"+network+" outside')", []any{}, nil),
+			driver.Exec(t.Context(), "INSERT INTO note VALUES ($1)", []any{network + " outside with arguments"}, nil),
+			driver.Query(t.Context(), "INSERT INTO note VALUES ($1) RETURNING 1", []any{network + " outside by a query"}, &entsql.Rows{}),
+		} {
+			if !database.IsUnknown(err) || database.IsBusy(err) {
+				t.Errorf("%s: a statement outside: %v", network, err)
+			}
+		}
+		p.lose.Store(false)
+		if n := p.lost.Load(); n != 5 {
+			t.Errorf("%s: %d answers were lost", network, n)
+		}
+		tx := begin(t, driver, false)
+		exec(t, tx, "INSERT INTO note VALUES ($1)", network+" again")
+		commit(t, tx)
+	}
+	if n := number(t, direct, "SELECT count(*) FROM note"); n != 10 {
+		t.Errorf("%d rows, want 10", n)
+	}
+}
+
+// testLostBeforeCommit cuts a connection, or has the server end it, when nothing is under way.
+func testLostBeforeCommit(t *testing.T, server *databasetest.Server) {
+	direct, url := openOn(t, server, "")
+	for _, network := range []string{"unix", "tcp"} {
+		for _, how := range []string{"cut", "ended"} {
+			for _, notice := range []bool{false, true} { // by a statement
+				p, url := through(t, network, url)
+				driver := reopen(t, url)
+				tx := begin(t, driver, false)
+				exec(t, tx, "INSERT INTO note VALUES ('a')")
+				pid := number(t, tx, "SELECT pg_backend_pid()")
+				if how == "cut" {
+					p.cut()
+				} else {
+					exec(t, direct, "SELECT pg_terminate_backend($1)", pid)
+				}
+				eventually(t, time.Second, "the server has ended the transaction", func() bool {
+					return number(t, direct, fmt.Sprint("SELECT count(*) FROM pg_stat_activity WHERE pid = ", pid)) == 0
+				})
+				time.Sleep(10 * time.Millisecond) // the proxy closes its other side a little later
+				var err error
+				if notice {
+					err = tx.Exec(t.Context(), "INSERT INTO note VALUES ('b')", []any{}, nil)
+					if !database.IsBusy(err) || database.IsUnknown(err) {
+						t.Errorf("%s, %s: a statement: %v", network, how, err)
+					}
+				}
+				if err = tx.Commit(); !database.IsBusy(err) || database.IsUnknown(err) {
+					t.Errorf("%s, %s, noticed %t: the commit: %v", network, how, notice, err)
+				}
+			}
+		}
+	}
+	if n := number(t, direct, "SELECT count(*) FROM note"); n != 0 {
+		t.Errorf("%d rows, want none", n)
+	}
+}
+
+func testMeaning(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "")
+	meanings := map[string]func(error) bool{
+		"busy": database.IsBusy, "full": database.IsFull, "read-only": database.IsReadOnly, "corrupt": database.IsCorrupt,
+		"constraint": database.IsConstraint, "repeatable": database.IsRepeatable, "unknown": database.IsUnknown,
+	}
+	for code, meaning := range map[string]string{
+		"53100": "full", "53300": "busy", "55P03": "busy", "57P01": "busy", "57P03": "busy", "08006": "busy",
+		"23505": "constraint", "23503": "constraint", "23514": "constraint", "23P01": "constraint", "25006": "read-only",
+		"XX001": "corrupt", "XX002": "corrupt", "40001": "repeatable", "40P01": "repeatable",
+		"57014": "", "42601": "", "53200": "", "40003": "", "XX000": "corrupt",
+	} {
+		err := raise(t, driver, code)
+		for name, is := range meanings {
+			if is(err) != (name == meaning) {
+				t.Errorf("%s: %s is %t, of %v", code, name, is(err), err)
+			}
+		}
+	}
+}
+
+func testSettings(t *testing.T, server *databasetest.Server) {
+	show := func(driver dialect.Driver, want map[string]string) {
+		t.Helper()
+		for setting, want := range want {
+			if got := text(t, driver, "SHOW "+setting); got != want {
+				t.Errorf("%s is %q, want %q", setting, got, want)
+			}
+		}
+	}
+	driver, url := openOn(t, server, "")
+	show(driver, map[string]string{"lock_timeout": "5s", "idle_in_transaction_session_timeout": "20s", "client_encoding": "UTF8",
+		"application_name": filepath.Base(os.Args[0])})
+	other := reopen(t, url+"&lock_timeout=7s&application_name=a+test&work_mem=5MB")
+	show(other, map[string]string{"lock_timeout": "7s", "application_name": "a test", "work_mem": "5MB"})
+}
+
+func testPoolSize(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "&pool_max_conns=3")
+	var taken []dialect.Tx
+	for range 3 {
+		begin(t, driver, false) // takes nothing
+		tx := begin(t, driver, true)
+		number(t, tx, "SELECT 1")
+		taken = append(taken, tx)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	fourth := begin(t, driver, true)
+	if err := fourth.Exec(ctx, "SELECT 1", []any{}, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("one that gave up: %v", err)
+	}
+	asked := time.Now()
+	var waiting sync.WaitGroup
+	for name, on := range map[string]dialect.ExecQuerier{"a transaction": begin(t, driver, false), "a statement outside": driver} {
+		waiting.Go(func() {
+			if err := on.Exec(t.Context(), "SELECT 1", []any{}, nil); !database.IsBusy(err) {
+				t.Errorf("%s: %v", name, err)
+			}
+		})
+	}
+	waiting.Wait()
+	if took := time.Since(asked); took < 4*time.Second || took > 7*time.Second {
+		t.Errorf("they waited for %s, want 5 s", took)
+	}
+	for _, tx := range taken {
+		commit(t, tx)
+	}
+	number(t, driver, "SELECT 1")
+}
+
+// testNothingIsLeft closes a driver, also while a transaction and rows are open.
+func testNothingIsLeft(t *testing.T, server *databasetest.Server) {
+	watcher, url := openOn(t, server, "")
+	for _, inUse := range []bool{false, true} {
+		driver, err := database.Open(t.Context(), url+"&application_name=closed")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tx := begin(t, driver, false)
+		exec(t, tx, "INSERT INTO note VALUES ('a')")
+		if !inUse {
+			if err := tx.Rollback(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := driver.Close(); err != nil {
+			t.Error(err)
+		}
+		if inUse {
+			if err := tx.Rollback(); err != nil {
+				t.Errorf("a rollback after the close: %v", err)
+			}
+		}
+		eventually(t, time.Second, "the connections are closed", func() bool {
+			return number(t, watcher, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'closed'") == 0
+		})
+		if err := driver.Exec(t.Context(), "SELECT 1", []any{}, nil); err == nil {
+			t.Error("a statement of a closed driver succeeded")
+		}
+	}
+	if n := number(t, watcher, "SELECT count(*) FROM note"); n != 0 {
+		t.Errorf("%d rows, want none", n)
+	}
+}
+
+// testHeldTooLong has transactions do nothing for more than 10 seconds: one that writes, which may hold locks, one that reads and
+// keeps the only connection from others, and one that reads and hinders nobody.
+func testHeldTooLong(t *testing.T, server *databasetest.Server) {
+	driver, url := openOn(t, server, "")
+	writer := begin(t, driver, false)
+	exec(t, writer, "INSERT INTO note VALUES ('a')")
+	harmless := begin(t, driver, true)
+	number(t, harmless, "SELECT count(*) FROM note")
+	small := reopen(t, url+"&pool_max_conns=1")
+	reader := begin(t, small, true)
+	number(t, reader, "SELECT count(*) FROM note")
+	eventually(t, 15*time.Second, "others go on", func() bool {
+		err := small.Exec(t.Context(), "INSERT INTO note VALUES ('a')", []any{}, nil)
+		if err != nil && !database.IsBusy(err) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	for name, tx := range map[string]dialect.Tx{"writer": writer, "reader": reader} {
+		if err := tx.Exec(t.Context(), "SELECT 1", []any{}, nil); !errors.Is(err, database.ErrHeldTooLong) {
+			t.Errorf("the %s's statement: %v", name, err)
+		}
+		if err := tx.Commit(); !errors.Is(err, database.ErrHeldTooLong) {
+			t.Errorf("the %s's commit: %v", name, err)
+		}
+	}
+	if n := number(t, harmless, "SELECT count(*) FROM note"); n != 0 {
+		t.Errorf("the snapshot has changed: it has %d rows", n)
+	}
+	commit(t, harmless)
+}
+
+func testOpenRefuses(t *testing.T, server *databasetest.Server) {
+	driver, with := openOn(t, server, "")
+	exec(t, driver, "CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+	defer exec(t, driver, "DROP DATABASE ascii WITH (FORCE)")
+	for name, test := range map[string]struct{ url, want string }{
+		"encoding":      {server.URL("ascii"), "SQL_ASCII"},
+		"no database":   {server.URL("nothing"), "nothing"},
+		"not a URL":     {"postgres://user:secret@host:port/db", "parse"},
+		"not a setting": {"postgres://user:secret@host/db?sslmode=maybe", "sslmode"},
+		"no server":     {"postgres://user:secret@/db?host=" + t.TempDir(), "connect"},
+		"simple":        {with + "&default_query_exec_mode=simple_protocol", "simple_protocol"},
+		"no TLS":        {with + "&sslmode=require&port=1", ""},
+	} {
+		opened, err := database.Open(t.Context(), test.url)
+		if err == nil {
+			_ = opened.Close()
+			t.Errorf("%s: it was opened", name)
+		} else if !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestServerThatIsRestarted has connections that nobody uses while the server ends, and others ask while there is none.
+func TestServerThatIsRestarted(t *testing.T) {
+	own(t)
+	server := databasetest.Start(t, "fsync=off")
+	driver, _ := openOn(t, server, "")
+	var idle []dialect.Tx
+	for range 5 {
+		tx := begin(t, driver, true)
+		number(t, tx, "SELECT 1")
+		idle = append(idle, tx)
+	}
+	for _, tx := range idle {
+		commit(t, tx)
+	}
+	for _, signal := range []syscall.Signal{syscall.SIGQUIT, syscall.SIGINT} {
+		server.End(signal)
+		if err := server.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			tx := begin(t, driver, i%2 == 0)
+			number(t, tx, "SELECT count(*) FROM note")
+			commit(t, tx)
+			exec(t, driver, "DELETE FROM note")
+		}
+		server.End(signal)
+		for name, ask := range map[string]func() error{
+			"a transaction":       func() error { return begin(t, driver, false).Exec(t.Context(), "SELECT 1", []any{}, nil) },
+			"a statement outside": func() error { return driver.Exec(t.Context(), "SELECT 1", []any{}, nil) },
+			"a query outside":     func() error { return driver.Query(t.Context(), "SELECT 1", []any{}, &entsql.Rows{}) },
+		} {
+			asked := time.Now()
+			if err := ask(); !database.IsBusy(err) || time.Since(asked) > 6*time.Second {
+				t.Errorf("%s while there is no server: %v after %s", name, err, time.Since(asked))
+			}
+		}
+		if err := server.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		number(t, driver, "SELECT count(*) FROM note")
+	}
+}
+
+// TestSynchronousStandby has COMMIT wait for a standby that is not there.
+func TestSynchronousStandby(t *testing.T) {
+	own(t)
+	server := databasetest.Start(t, "fsync=off", "synchronous_standby_names=x", "synchronous_commit=local")
+	direct, url := openOn(t, server, "")
+	driver := reopen(t, url+"&synchronous_commit=on")
+	const waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+	for i, cancelled := range []bool{true, false} {
+		tx := begin(t, driver, false)
+		exec(t, tx, "INSERT INTO note VALUES ($1)", string(rune('a'+i)))
+		asked, ended := time.Now(), make(chan error)
+		go func() { ended <- tx.Commit() }()
+		eventually(t, time.Second, "COMMIT waits", func() bool { return number(t, direct, "SELECT count(*) "+waiting) == 1 })
+		if cancelled {
+			exec(t, direct, "SELECT pg_cancel_backend(pid) "+waiting)
+		}
+		if err := <-ended; !database.IsUnknown(err) || database.IsBusy(err) {
+			t.Errorf("cancelled by an administrator %t: %v", cancelled, err)
+		}
+		if took := time.Since(asked); !cancelled && (took < 9*time.Second || took > 12*time.Second) {
+			t.Errorf("it gave up after %s, want 10 s", took)
+		}
+		if n := number(t, direct, "SELECT count(*) "+waiting); !cancelled && n != 1 {
+			t.Error("giving up has cancelled the server's wait")
+		}
+		exec(t, direct, "SELECT pg_terminate_backend(pid) "+waiting)
+	}
+}
