@@ -41,8 +41,7 @@ func (c *pipelined) ExecContext(ctx context.Context, query string, args []driver
 	begin := c.pending()
 	if begin == "" {
 		if inTransaction := c.Conn.Conn().PgConn().TxStatus() != 'I'; inTransaction && len(args) == 0 {
-			// Without arguments it could be a script, in which a COMMIT may hide. In this mode the server refuses scripts.
-			args = []driver.NamedValue{{Value: pgx.QueryExecModeExec}}
+			return c.execOne(ctx, query)
 		}
 		return c.Conn.ExecContext(ctx, query, args)
 	}
@@ -56,6 +55,17 @@ func (c *pipelined) ExecContext(ctx context.Context, query string, args []driver
 		return nil, err
 	}
 	return driver.RowsAffected(tag.RowsAffected()), nil
+}
+
+// execOne executes a statement without arguments. By itself pgx would send it in the simple protocol, in which it may be a script: a
+// COMMIT could hide behind another statement.
+func (c *pipelined) execOne(ctx context.Context, statement string) (driver.Result, error) {
+	rows, err := c.Conn.Conn().Query(ctx, statement)
+	if err != nil {
+		return nil, err
+	}
+	rows.Close()
+	return driver.RowsAffected(rows.CommandTag().RowsAffected()), rows.Err()
 }
 
 func (c *pipelined) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {

@@ -306,8 +306,15 @@ func readOutside(t *testing.T, driver dialect.Driver, done chan struct{}, think 
 // stored returns how many rows each transaction has stored, and sees that each has read what the one before it left.
 func stored(t *testing.T, driver dialect.Driver) map[string]int {
 	t.Helper()
+	const query = "SELECT n, name FROM row ORDER BY n"
 	var rows entsql.Rows
-	if err := driver.Query(t.Context(), "SELECT n, name FROM row ORDER BY n", []any{}, &rows); err != nil {
+	err := driver.Query(t.Context(), query, []any{}, &rows)
+	for range 10 { // the last cut may still be on its way
+		if IsBusy(err) {
+			err = driver.Query(t.Context(), query, []any{}, &rows)
+		}
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	defer rows.Close()

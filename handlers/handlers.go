@@ -56,6 +56,7 @@ func New(client *ent.Client, driver dialect.Driver, log *slog.Logger, maxMessage
 		transaction.Middleware(client.BeginTx,
 			transaction.Retry(repeatable),
 			transaction.Unavailable(database.IsBusy),
+			transaction.Unknown(database.IsUnknown),
 			transaction.Trace(database.Trace),
 			transaction.Log(log),
 		),

@@ -145,6 +145,9 @@ func (a app) keep(c echo.Context, sent submission) error {
 	if err != nil {
 		return err
 	}
+	if sent.key != "" {
+		transaction.Idempotent(c)
+	}
 	recorded, err := sent.once(c.Request().Context(), transaction.Client[*ent.Client](c))
 	if err != nil {
 		return fmt.Errorf("record a message: %w", err)
