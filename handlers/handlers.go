@@ -9,7 +9,6 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -27,7 +26,7 @@ type app struct {
 	client     *ent.Client
 	driver     dialect.Driver
 	hub        *live.Hub
-	settled    *atomic.Int64   // an ID up to which no message can appear any more
+	horizon    *horizon
 	shutdown   context.Context // ends when it begins
 	log        *slog.Logger
 	maxMessage int // bytes
@@ -40,7 +39,7 @@ func New(client *ent.Client, driver dialect.Driver, log *slog.Logger, maxMessage
 	e := echo.New()
 	shutdown, begin := context.WithCancel(context.Background())
 	e.Server.RegisterOnShutdown(begin)
-	a := app{client: client, driver: driver, settled: new(atomic.Int64), shutdown: shutdown, log: log, maxMessage: maxMessage, zone: time.Local}
+	a := app{client: client, driver: driver, horizon: &horizon{}, shutdown: shutdown, log: log, maxMessage: maxMessage, zone: time.Local}
 	a.hub = live.New(shutdown, a.source(), log)
 	e.HTTPErrorHandler = a.fail
 	limit(e.Server, log)
@@ -76,4 +75,4 @@ func New(client *ent.Client, driver dialect.Driver, log *slog.Logger, maxMessage
 }
 
 // reader returns what reads messages with the client.
-func (a app) reader(client *ent.Client) reader { return reader{client, a.driver.Dialect(), a.settled} }
+func (a app) reader(client *ent.Client) reader { return reader{client, a.driver.Dialect(), a.horizon, a.maxMessage} }

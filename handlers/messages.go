@@ -41,15 +41,20 @@ func (a app) page(c echo.Context, format format) error {
 	if err != nil {
 		return err
 	}
-	ctx := c.Request().Context()
-	if a.driver.Dialect() == dialect.Postgres && (page.forward || format == html && page.newest()) { // who reads it goes on after it
+	ctx, from := c.Request().Context(), a.reader(transaction.Client[*ent.Client](c))
+	unordered := from.dialect == dialect.Postgres && (page.forward || format == html && page.newest()) // the client goes on after it
+	if unordered && (page.forward || a.horizon.news()) {
 		if page.upTo, err = a.reader(a.client).upTo(ctx); err != nil {
 			return fmt.Errorf("list messages: %w", err)
 		}
+		unordered = false
 	}
-	view, err := page.read(ctx, a.reader(transaction.Client[*ent.Client](c)), format)
+	view, err := page.read(ctx, from, format)
 	if err != nil {
 		return fmt.Errorf("list messages: %w", err)
+	}
+	if unordered && len(view.Messages) > 0 && !a.horizon.saw(view.Messages[0].ID) {
+		return errUnsettled
 	}
 	view.Zone = a.zone
 	if format == html && view.Newest { // the page with the form
@@ -152,6 +157,7 @@ func (a app) keep(c echo.Context, sent submission) error {
 	if err != nil {
 		return fmt.Errorf("record a message: %w", err)
 	}
+	a.horizon.saw(recorded.ID)
 	transaction.AfterCommit(c, func(context.Context) error {
 		a.hub.Notify()
 		return nil
@@ -169,7 +175,9 @@ var errSameKey = errors.New("another request has recorded with the same key mean
 
 // repeatable reports whether a request that failed with the error is to be repeated, in a new transaction. Among those with the same
 // key, it then finds what the other one has recorded.
-func repeatable(err error) bool { return database.IsRepeatable(err) || errors.Is(err, errSameKey) }
+func repeatable(err error) bool {
+	return database.IsRepeatable(err) || errors.Is(err, errSameKey) || errors.Is(err, errUnsettled)
+}
 
 // once stores the message, unless it was stored with the same key before. On SQLite, of two requests at the same moment one sees
 // what the other has stored; on PostgreSQL the second one to store it waits for the other one, and fails.

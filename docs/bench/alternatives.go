@@ -28,8 +28,8 @@ import (
 const usualSettings = "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=60000&_fk=1"
 
 // usualWay serves what one usually writes with Echo, ent and templ.
-func usualWay(database string) error {
-	client, err := openUsual(database)
+func usualWay(database string, idle int) error {
+	client, err := openUsual(database, idle)
 	if err != nil {
 		return err
 	}
@@ -42,8 +42,11 @@ func usualWay(database string) error {
 	return e.Start("127.0.0.1:0")
 }
 
+// The connections that the usual way keeps open to PostgreSQL: as in ent's documentation, or one for each client.
+const documentedIdle, tunedIdle = 10, 64
+
 // openUsual opens a SQLite file, or a database on PostgreSQL that has its tables.
-func openUsual(database string) (*ent.Client, error) {
+func openUsual(database string, idle int) (*ent.Client, error) {
 	if !strings.HasPrefix(database, "postgres://") {
 		client, err := ent.Open(dialect.SQLite, "file:"+database+usualSettings)
 		if err != nil {
@@ -55,9 +58,9 @@ func openUsual(database string) (*ent.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A connection for each client. By default it would close most of them after each request, and open new ones.
-	db.SetMaxIdleConns(64)
-	db.SetMaxOpenConns(64)
+	db.SetMaxIdleConns(idle)
+	db.SetMaxOpenConns(100)
+	db.SetConnMaxLifetime(time.Hour)
 	return ent.NewClient(ent.Driver(entsql.OpenDB(dialect.Postgres, db))), nil
 }
 

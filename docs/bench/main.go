@@ -19,7 +19,10 @@ func main() {
 		log.Fatal(echoAlone(os.Args[2]))
 	}
 	if len(os.Args) == 3 && os.Args[1] == "usual" {
-		log.Fatal(usualWay(os.Args[2]))
+		log.Fatal(usualWay(os.Args[2], documentedIdle))
+	}
+	if len(os.Args) == 3 && os.Args[1] == "tuned" {
+		log.Fatal(usualWay(os.Args[2], tunedIdle))
 	}
 	b := bench{connections: []int{1, 4, 16, 64, 256}, recorders: 64, listeners: 5000, folder: "docs", progress: os.Stderr}
 	flag.IntVar(&b.messages, "messages", 1_000_000, "messages in the database that is listed and searched")

@@ -21,16 +21,16 @@ import (
 // maxListed is how many messages at most are listed on PostgreSQL.
 const maxListed = 100_000
 
-// postgres measures on a PostgreSQL server: pgbench, the usual way, Daybook, and two Daybooks on one database. All have databases of
-// their own, with the same tables, indexes and triggers.
+// postgres measures on a PostgreSQL server: pgbench, the usual way, the same with a connection for each client, Daybook, and two
+// Daybooks on one database. Their databases have the same tables, indexes and triggers.
 func (b *bench) postgres(ctx context.Context) {
 	if b.err != nil {
 		return
 	}
-	b.table("PostgreSQL", "Requests", "pgbench", "The usual way", "Daybook", "Two Daybooks")
+	b.table("PostgreSQL", "Requests", "pgbench", "The usual way", "The usual way, tuned", "Daybook", "Two Daybooks")
 	server, err := databasetest.NewServer("max_connections=300")
 	if errors.Is(err, databasetest.ErrNotInstalled) {
-		b.row("Not measured: there is no PostgreSQL here", "", "", "", "")
+		b.row("Not measured: there is no PostgreSQL here", "", "", "", "", "")
 		return
 	}
 	if b.fail(err); b.err != nil {
@@ -44,18 +44,20 @@ func (b *bench) postgres(ctx context.Context) {
 		b.fail(createDatabase(ctx, server, name, min(b.messages, maxListed)))
 	}
 	usual := b.start(ctx, "", b.scratch+"/bench", "usual", server.URL("usual"))
+	tuned := b.start(ctx, "", b.scratch+"/bench", "tuned", server.URL("usual"))
 	args := []string{"--listen=127.0.0.1:0", "--database=" + server.URL("daybook")}
 	one, two := b.start(ctx, "", b.daybook, args...), b.start(ctx, "", b.daybook, args...)
 	n := b.recorders
 	r := b.inTurns(
 		func() []result { return []result{b.pgbench(ctx, server.URL("pgbench"), n)} },
 		func() []result { return b.measure([]load{post(usual, n)}) },
+		func() []result { return b.measure([]load{post(tuned, n)}) },
 		func() []result { return b.measure([]load{post(one, n)}) },
 		func() []result { return b.measure([]load{post(one, n/2), post(two, n/2)}) },
 	)
-	b.row(fmt.Sprintf("`POST /record`, %d connections", n), english.Sprintf("%.0f/s", r[0].perSecond), r[1], r[2], together(r[3], r[4]))
-	r = b.compare([]load{list(usual, 16)}, []load{list(one, 16)}, []load{list(one, 8), list(two, 8)})
-	b.row("`GET /`, 16 connections", "", r[0], r[1], together(r[2], r[3]))
+	b.row(fmt.Sprintf("`POST /record`, %d connections", n), english.Sprintf("%.0f/s", r[0].perSecond), r[1], r[2], r[3], together(r[4], r[5]))
+	r = b.compare([]load{list(usual, 16)}, []load{list(tuned, 16)}, []load{list(one, 16)}, []load{list(one, 8), list(two, 8)})
+	b.row("`GET /`, 16 connections", "", r[0], r[1], r[2], together(r[3], r[4]))
 }
 
 // together returns the result of two loads at the same time.
