@@ -75,4 +75,6 @@ func New(client *ent.Client, driver dialect.Driver, log *slog.Logger, maxMessage
 }
 
 // reader returns what reads messages with the client.
-func (a app) reader(client *ent.Client) reader { return reader{client, a.driver.Dialect(), a.horizon, a.maxMessage} }
+func (a app) reader(client *ent.Client) reader {
+	return reader{client, a.driver.Dialect(), a.horizon, a.maxMessage}
+}
