@@ -36,7 +36,7 @@ func OnPostgreSQL(t *testing.T) {
 	server := Start(t, "fsync=off", "max_connections=300")
 	args := []string{"-test.skip=^" + t.Name() + "$"}
 	flag.Visit(func(f *flag.Flag) {
-		passed := []string{"test.run", "test.short", "test.v", "test.timeout", "test.failfast", "test.count"}
+		passed := []string{"test.run", "test.short", "test.v", "test.timeout", "test.failfast"}
 		for _, name := range passed {
 			if f.Name == name {
 				args = append(args, "-"+f.Name+"="+f.Value.String())
