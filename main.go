@@ -49,7 +49,7 @@ const gcPercent = 200
 // commandLine has the flags and commands. Each flag also has an environment variable: DAYBOOK_ and the flag's name.
 type commandLine struct {
 	Listen     string `default:"127.0.0.1:8080" help:"Address to listen on: host:port, or unix:/path/to.sock."`
-	Database   string `default:"daybook.db" help:"SQLite database file. It is created if it does not exist."`
+	Database   string `default:"daybook.db" help:"SQLite database file, which is created if it does not exist, or a PostgreSQL server: postgres://…"`
 	Open       bool   `help:"Allow an address that other machines can reach. Anyone who reaches it can read and record."`
 	MaxMessage int    `default:"65536" help:"Maximum size of a message, in bytes."`
 	Log        string `default:"text" enum:"text,json" help:"Format of the log on standard error: text or json."`
@@ -194,9 +194,19 @@ func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (diale
 		err = handlers.Upgrade(ctx, driver, log)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", l.Database, err), driver.Close())
+		return nil, errors.Join(fmt.Errorf("%s: %w", place(l.Database), err), driver.Close())
 	}
 	return driver, nil
+}
+
+// place returns a URL without its user and its parameters, which may have a password, or the path of a file.
+func place(database string) string {
+	scheme, rest, found := strings.Cut(database, "://")
+	if !found {
+		return database
+	}
+	rest, _, _ = strings.Cut(rest, "?")
+	return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
 }
 
 // listen listens on host:port, or on unix:/path. An address that other machines can reach must be allowed by --open, because

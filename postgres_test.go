@@ -171,11 +171,21 @@ func checkMessages(t *testing.T, url string, recorded map[string]int) {
 	}
 }
 
-// TestDatabaseServerRestarts has many record while PostgreSQL is restarted as after a crash.
+// TestDatabaseServerRestarts has many record while PostgreSQL is restarted as after a crash: where BEGIN is sent with the first
+// statement, and where it is sent alone.
 func TestDatabaseServerRestarts(t *testing.T) {
 	postgres := databasetest.Start(t)
-	url := postgres.New(t)
-	s := instances(t, 1, url)[0]
+	for _, parameter := range []string{"", "&default_query_exec_mode=exec"} {
+		t.Run(parameter, func(t *testing.T) {
+			direct := postgres.New(t)
+			databaseServerRestarts(t, postgres, direct, direct+parameter, 5*time.Second)
+		})
+	}
+}
+
+// databaseServerRestarts restarts the server of the direct URL while many record through an instance with the other URL.
+func databaseServerRestarts(t *testing.T, postgres *databasetest.Server, direct, through string, limit time.Duration) {
+	s := instances(t, 1, through)[0]
 	r := record(t, 32, s)
 	for range 3 {
 		r.wait(200)
@@ -186,7 +196,7 @@ func TestDatabaseServerRestarts(t *testing.T) {
 		if err := postgres.Begin(); err != nil {
 			t.Fatal(err)
 		}
-		if took := r.wait(200); took > 5*time.Second {
+		if took := r.wait(200); took > limit {
 			t.Errorf("recording went on after %s", took)
 		}
 	}
@@ -200,7 +210,7 @@ func TestDatabaseServerRestarts(t *testing.T) {
 		t.Errorf("an answer took %s", r.slowest)
 	}
 	t.Logf("%d recorded, refused %v, the slowest answer took %s", len(recorded), r.refused, r.slowest)
-	checkMessages(t, url, recorded)
+	checkMessages(t, direct, recorded)
 }
 
 // TestFailover loses the primary server and promotes the standby: once, or DAYBOOK_TEST_FAILOVERS times.
@@ -243,6 +253,32 @@ func failover(t *testing.T) {
 	checkMessages(t, both, recorded)
 }
 
+// TestStandbyAway records while the synchronous standby is away. Until it is back, nobody may see the message or be told that it is
+// recorded: the primary server could be lost, and the message with it.
+func TestStandbyAway(t *testing.T) {
+	primary := databasetest.Start(t)
+	standby := primary.Standby(t)
+	s := instances(t, 1, primary.URL("postgres"))[0]
+	r := &recorders{t: t, recorded: map[string]int{}, refused: map[int]int{}}
+	standby.End(syscall.SIGKILL)
+	for range 2 { // the second one finds the message's key taken
+		if status, _ := r.send(s, "hello"); status != http.StatusServiceUnavailable {
+			t.Errorf("answered %d", status)
+		}
+		if list := s.list(); list != "" {
+			t.Errorf("it lists %q", list)
+		}
+	}
+	if r.slowest > 15*time.Second {
+		t.Errorf("an answer took %s", r.slowest)
+	}
+	if err := standby.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	r.once("hello", []*server{s})
+	checkMessages(t, primary.URL("postgres"), r.stop())
+}
+
 func openDatabase(t *testing.T, url string) dialect.Driver {
 	t.Helper()
 	driver, err := database.Open(t.Context(), url)
@@ -254,8 +290,10 @@ func openDatabase(t *testing.T, url string) dialect.Driver {
 }
 
 // TestRecordHereReadThere records at one instance and reads at another, by every way to read.
-func TestRecordHereReadThere(t *testing.T) {
-	servers := instances(t, 2, databasetest.Start(t).New(t))
+func TestRecordHereReadThere(t *testing.T) { recordHereReadThere(t, databasetest.Start(t).New(t)) }
+
+func recordHereReadThere(t *testing.T, url string) {
+	servers := instances(t, 2, url)
 	for i := range 200 {
 		value := fmt.Sprint("message ", i)
 		if status, _ := servers[i%2].post(value); status != http.StatusCreated {
@@ -284,8 +322,9 @@ func (s *server) get(path string) string {
 }
 
 // TestSameKeyAtTwoInstances sends the same message with the same key to both at the same moment.
-func TestSameKeyAtTwoInstances(t *testing.T) {
-	url := databasetest.Start(t).New(t)
+func TestSameKeyAtTwoInstances(t *testing.T) { sameKeyAtTwoInstances(t, databasetest.Start(t).New(t)) }
+
+func sameKeyAtTwoInstances(t *testing.T, url string) {
 	servers := instances(t, 2, url)
 	r := &recorders{t: t, recorded: map[string]int{}, refused: map[int]int{}}
 	for i := range 100 {

@@ -54,8 +54,11 @@ const (
 	stateConnection      = "08"
 	stateConstraint      = "23"
 	stateReadOnly        = "25006"
+	statePassword        = "28"
+	stateNoDatabase      = "3D000"
 	stateSerialization   = "40001"
 	stateDeadlock        = "40P01"
+	stateForbidden       = "42501"
 	stateFull            = "53100"
 	stateTooMany         = "53300" // connections
 	stateLockUnavailable = "55P03"

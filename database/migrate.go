@@ -67,6 +67,9 @@ func Migrate(ctx context.Context, driver dialect.Driver, migrations fs.FS, log *
 	}
 	m.tx.unlimited = true
 	if err := m.run(ctx); err != nil {
+		if state(err, stateForbidden) {
+			err = fmt.Errorf("%w: let the owner of the database start this version once, or grant this role what it needs", err)
+		}
 		return errors.Join(err, m.tx.Rollback())
 	}
 	return m.tx.Commit()

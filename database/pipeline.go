@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
+	"net"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -14,20 +16,37 @@ import (
 
 // pipeliner opens connections that send BEGIN together with the transaction's first statement. That saves a round trip, which takes
 // both sides about as long as a short statement.
-type pipeliner struct{ driver.Connector }
+type pipeliner struct{ config *pgx.ConnConfig }
+
+func (p pipeliner) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
 
 func (p pipeliner) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := p.Connector.Connect(ctx)
+	c := &pipelined{}
+	config := p.config.Copy()
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if c.ending.Load() {
+			return nil, errNoCancel
+		}
+		return p.config.DialFunc(ctx, network, address)
+	}
+	// pgx's ping before a connection is used again would wait for a server that does not answer, without a limit.
+	noPing := stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false })
+	conn, err := stdlib.GetConnector(*config, noPing, stdlib.OptionAfterConnect(readAsText)).Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &pipelined{Conn: conn.(*stdlib.Conn)}, nil
+	c.Conn = conn.(*stdlib.Conn)
+	return c, nil
 }
+
+// errNoCancel keeps pgx from dialling to cancel a COMMIT when its connection is lost.
+var errNoCancel = errors.New("COMMIT is never cancelled")
 
 // pipelined is a connection.
 type pipelined struct {
 	*stdlib.Conn
-	begin string // the statement that begins a transaction, until it is sent
+	begin  string      // the statement that begins a transaction, until it is sent
+	ending atomic.Bool // a statement that begins or ends a transaction has not been answered
 }
 
 // pending returns the statement to send first, if there is one.

@@ -20,7 +20,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // maxEnd is how long the server may take to begin or end a transaction. It waits for its disk, and for a synchronous standby.
@@ -38,7 +37,7 @@ type postgresDriver struct {
 func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 	parsed, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, err // it does not show the password
+		return nil, malformed(url, err)
 	}
 	if parsed.ConnConfig.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
 		return nil, errors.New("with simple_protocol, a statement could be several: use default_query_exec_mode=exec")
@@ -71,20 +70,17 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 
 	d := &postgresDriver{config: config, watch: &watch{open: map[*tx]time.Time{}}}
 	d.Conn = entsql.Conn{ExecQuerier: d}
-	// The ping before a connection is used again would wait for a server that does not answer, without a limit.
-	noPing := stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false })
-	connector := stdlib.GetConnector(*config, noPing, stdlib.OptionAfterConnect(readAsText))
-	d.pool = newPool(sql.OpenDB(pipeliner{connector}), size)
+	d.pool = newPool(sql.OpenDB(pipeliner{config}), size)
 	d.pool.db.SetConnMaxLifetime(parsed.MaxConnLifetime)
 	d.pool.db.SetConnMaxIdleTime(parsed.MaxConnIdleTime)
 	var encoding string
 	err = d.pool.db.QueryRowContext(ctx, "SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database()").
 		Scan(&encoding)
 	if err == nil && encoding != "UTF8" {
-		err = fmt.Errorf("the database has the encoding %s: create one with UTF8", encoding)
+		err = fmt.Errorf("the database %s has the encoding %s: create one with ENCODING 'UTF8' TEMPLATE template0", config.Database, encoding)
 	}
 	if err != nil {
-		return nil, errors.Join(err, d.Close())
+		return nil, errors.Join(explainConnect(err, config), d.Close())
 	}
 	return d, nil
 }
@@ -257,7 +253,7 @@ func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
 	if err != nil {
 		err = errors.Join(s.err(), err)
 		s.discard()
-		return nil, err
+		return nil, err // the transaction has no connection that its end would give back again
 	}
 	return s.conn, nil
 }
@@ -275,12 +271,15 @@ func (s *session) discard() {
 func (s *session) run(statement string) (command string, err error) {
 	ctx, cancel := endingContext()
 	defer cancel()
-	err = raw(s.conn, func(conn *pgconn.PgConn) error {
-		reader := conn.Exec(ctx, statement)
-		unsent := conn.IsClosed()
+	err = s.conn.Raw(func(conn any) error {
+		c := conn.(*pipelined)
+		c.ending.Store(true)
+		reader := c.Conn.Conn().PgConn().Exec(ctx, statement)
+		unsent := c.Conn.Conn().IsClosed()
 		results, err := reader.ReadAll()
 		switch {
 		case err == nil:
+			c.ending.Store(false)
 			command = results[0].CommandTag.String()
 		case unsent && pgconn.SafeToRetry(err):
 			err = fmt.Errorf("%w: %w", errUnsent, err)
