@@ -246,7 +246,7 @@ func failover(t *testing.T) {
 			t.Errorf("instance %d answered %d", i, status)
 		}
 	}
-	if away > 10*time.Second || r.slowest > 15*time.Second {
+	if away > 10*time.Second || r.slowest > 20*time.Second {
 		t.Errorf("recording went on after %s, and an answer took %s", away, r.slowest)
 	}
 	t.Logf("%d recorded, refused %v, recording went on after %s, the slowest answer took %s", len(recorded), r.refused, away, r.slowest)
@@ -269,7 +269,7 @@ func TestStandbyAway(t *testing.T) {
 			t.Errorf("it lists %q", list)
 		}
 	}
-	if r.slowest > 15*time.Second {
+	if r.slowest > 20*time.Second { // 10 in COMMIT, and in the second attempt 5 for the first one's key
 		t.Errorf("an answer took %s", r.slowest)
 	}
 	if err := standby.Begin(); err != nil {

@@ -619,7 +619,7 @@ func testOpenRefuses(t *testing.T, server *databasetest.Server) {
 	for name, test := range map[string]struct{ url, want string }{
 		"encoding":      {server.URL("ascii"), "SQL_ASCII"},
 		"no database":   {server.URL("nothing"), "nothing"},
-		"not a URL":     {"postgres://user:secret@host:port/db", "parse"},
+		"not a URL":     {"postgres://user:secret@host:port/db", "cannot be read"},
 		"not a setting": {"postgres://user:secret@host/db?sslmode=maybe", "sslmode"},
 		"no server":     {"postgres://user:secret@/db?host=" + t.TempDir(), "connect"},
 		"simple":        {with + "&default_query_exec_mode=simple_protocol", "simple_protocol"},
