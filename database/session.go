@@ -1,0 +1,216 @@
+package database
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// maxEnd is how long the server may take to begin or end a transaction. It waits for its disk, and for a synchronous standby.
+const maxEnd = 10 * time.Second
+
+// session is the role of a transaction on PostgreSQL.
+type session struct {
+	driver    *postgresDriver
+	statement string // that begins it
+	writing   bool
+	conn      *sql.Conn
+}
+
+// begin takes a connection. If the transaction's statements are prepared, BEGIN is sent together with the first one.
+func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
+	if s.conn, err = s.driver.take(ctx); err != nil {
+		return nil, err
+	}
+	if s.driver.config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		err = s.conn.Raw(func(conn any) error {
+			conn.(*pipelined).begin = s.statement
+			return nil
+		})
+	} else {
+		_, err = s.run(s.statement)
+	}
+	if err != nil {
+		err = errors.Join(s.err(), err)
+		s.discard()
+		return nil, err // the transaction has no connection that its end would give back again
+	}
+	return s.conn, nil
+}
+
+// discard closes the connection. If it was lost, those that nobody uses now probably were, too.
+func (s *session) discard() {
+	if s.err() != nil {
+		s.driver.closeIdle()
+	}
+	s.driver.discard(s.conn)
+}
+
+// run runs a statement that begins or ends the transaction, and returns the command of the server's answer. The error is errUnsent
+// if the statement has not left. (To pgconn.SafeToRetry alone, a connection that is closed instead of an answer is not lost.)
+func (s *session) run(statement string) (command string, err error) {
+	ctx, cancel := endingContext()
+	defer cancel()
+	err = s.conn.Raw(func(conn any) error {
+		c := conn.(*pipelined)
+		c.ending.Store(true)
+		reader := c.Conn.Conn().PgConn().Exec(ctx, statement)
+		unsent := c.Conn.Conn().IsClosed()
+		results, err := reader.ReadAll()
+		switch {
+		case err == nil:
+			c.ending.Store(false)
+			command = results[0].CommandTag.String()
+		case unsent && pgconn.SafeToRetry(err):
+			err = fmt.Errorf("%w: %w", errUnsent, err)
+		}
+		return err
+	})
+	return command, err
+}
+
+// err returns errLost after the connection was lost.
+func (s *session) err() error { return lost(s.conn) }
+
+// admit refuses a statement that would end the transaction. PostgreSQL's own savepoints need no protection: nobody shares them.
+// It also refuses one while rows are open, for which the connection would be closed.
+func (s *session) admit(ctx context.Context, query string) (context.Context, error) {
+	if controls(query) && !undoesSavepoint(query) {
+		return ctx, errControl
+	}
+	busy := false
+	_ = raw(s.conn, func(conn *pgconn.PgConn) error { busy = conn.IsBusy(); return nil })
+	if busy {
+		return ctx, errReading
+	}
+	return ctx, nil
+}
+
+// unsent reports whether BEGIN has not been sent: the first statement has failed before.
+func (s *session) unsent() (unsent bool) {
+	_ = s.conn.Raw(func(conn any) error {
+		unsent = conn.(*pipelined).pending() != ""
+		return nil
+	})
+	return unsent
+}
+
+// end ends the transaction. If the connection is lost during COMMIT, nobody knows whether the server has committed.
+func (s *session) end(commit bool) error {
+	if s.unsent() {
+		s.driver.pool.give(s.conn)
+		return nil
+	}
+	if commit && gone(s.conn) {
+		s.discard()
+		return errLost
+	}
+	statement := "ROLLBACK"
+	if commit {
+		statement = "COMMIT"
+	}
+	command, err := s.run(statement)
+	switch {
+	case err != nil:
+		lost := s.err()
+		s.discard() // which rolls back, if it has not been committed
+		answer, answered := errors.AsType[*pgconn.PgError](err)
+		answered = answered && answer.SeverityUnlocalized == "ERROR" // after which the server goes on, unlike after "FATAL"
+		switch {
+		case !commit:
+			return nil
+		case s.writing && !answered && !errors.Is(err, errUnsent):
+			return fmt.Errorf("%w: %w", errUnknown, err)
+		}
+		return errors.Join(lost, err)
+	case s.unreplicated():
+		s.discard()
+		return fmt.Errorf("%w: the wait for the synchronous standby was cancelled", errUnknown)
+	}
+	s.driver.pool.give(s.conn)
+	if command != statement {
+		return fmt.Errorf("%w (answer to %s: %s)", ErrRolledBack, statement, command)
+	}
+	return nil
+}
+
+// unreplicated reports whether the server has committed without waiting for its standby: an administrator has cancelled the wait.
+func (s *session) unreplicated() (noted bool) {
+	_ = raw(s.conn, func(conn *pgconn.PgConn) error {
+		_, noted = conn.CustomData()[unreplicated]
+		return nil
+	})
+	return noted
+}
+
+// unreplicated is the routine of PostgreSQL that says so.
+const unreplicated = "SyncRepWaitForLSN"
+
+func noteUnreplicated(conn *pgconn.PgConn, notice *pgconn.Notice) {
+	if notice.Routine == unreplicated {
+		conn.CustomData()[unreplicated] = true
+	}
+}
+
+// blocksOthers reports whether others may wait: for a lock, which only the server knows, or for a connection.
+func (s *session) blocksOthers() bool { return s.writing || s.driver.pool.waiting.Load() > 0 }
+
+// controls reports whether a statement begins or ends a transaction.
+var controls = regexp.MustCompile(`(?is)^(\s|;|--[^\n]*\n|/\*.*?\*/)*` + // what the server ignores
+	`(BEGIN|START|COMMIT|END|ABORT|ROLLBACK|PREPARE\s+TRANSACTION)\b`).MatchString
+
+// ending marks the context of a statement that begins or ends a transaction.
+type ending struct{}
+
+func endingContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithValue(context.Background(), ending{}, true), maxEnd)
+}
+
+// canceller does what follows when a statement's context ends: it asks the server to cancel the statement. But COMMIT is never
+// cancelled, because a server that waits for its synchronous standby would then answer that all is well: the connection is cut.
+type canceller struct {
+	pgconn.CancelRequestContextWatcherHandler
+	cut bool
+}
+
+func (c *canceller) HandleCancel(ctx context.Context) {
+	if ctx.Value(ending{}) == nil {
+		c.CancelRequestContextWatcherHandler.HandleCancel(ctx)
+		return
+	}
+	c.cut = true
+	_ = c.Conn.Conn().SetDeadline(time.Unix(1, 0)) // fails only if it is closed already
+}
+
+func (c *canceller) HandleUnwatchAfterCancel() {
+	if !c.cut {
+		c.CancelRequestContextWatcherHandler.HandleUnwatchAfterCancel()
+	}
+}
+
+// beginStatement returns the statement that begins a transaction. One that reads has a snapshot, unless the options say otherwise.
+func beginStatement(options *sql.TxOptions) (string, error) {
+	level, statement := options.Isolation, "BEGIN"
+	if options.ReadOnly {
+		statement += " READ ONLY"
+		if level == sql.LevelDefault {
+			level = sql.LevelRepeatableRead
+		}
+	}
+	switch level {
+	case sql.LevelDefault: // the server's, which is read committed
+		return statement, nil
+	case sql.LevelReadUncommitted, sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable:
+		return statement + " ISOLATION LEVEL " + strings.ToUpper(level.String()), nil
+	case sql.LevelSnapshot:
+		return statement + " ISOLATION LEVEL REPEATABLE READ", nil
+	}
+	return "", fmt.Errorf("begin: PostgreSQL has no isolation level %s", level)
+}
