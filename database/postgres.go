@@ -205,4 +205,3 @@ func gone(conn *sql.Conn) (gone bool) {
 	})
 	return gone || err != nil
 }
-
