@@ -261,6 +261,13 @@ func TestStandbyAway(t *testing.T) {
 	s := instances(t, 1, primary.URL("postgres"))[0]
 	r := &recorders{t: t, recorded: map[string]int{}, refused: map[int]int{}}
 	standby.End(syscall.SIGKILL)
+	waiting := record(t, 60, s) // more than there are connections
+	for begun := time.Now(); time.Since(begun) < 2*time.Second; {
+		if asked := time.Now(); s.list() != "" || time.Since(asked) > time.Second {
+			t.Fatalf("after %s, the list shows a message, or took %s", time.Since(begun), time.Since(asked))
+		}
+	}
+	waiting.stopped.Store(true)
 	for range 2 { // the second one finds the message's key taken
 		if status, _ := r.send(s, "hello"); status != http.StatusServiceUnavailable {
 			t.Errorf("answered %d", status)
@@ -276,7 +283,9 @@ func TestStandbyAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.once("hello", []*server{s})
-	checkMessages(t, primary.URL("postgres"), r.stop())
+	recorded := waiting.stop()
+	maps.Copy(recorded, r.stop())
+	checkMessages(t, primary.URL("postgres"), recorded)
 }
 
 func openDatabase(t *testing.T, url string) dialect.Driver {

@@ -50,7 +50,8 @@
 //     PostgreSQL only the server knows whom it blocks, so any writing one is. The server itself ends those of a process that has
 //     stopped, after 20 seconds (idle_in_transaction_session_timeout).
 //   - A running statement is never interrupted on SQLite, and on PostgreSQL only by its context.
-//   - There are at most 4 connections per core to PostgreSQL, but at least 32, or pool_max_conns in the URL; and 2 readers per core
+//   - There are at most 4 connections per core to PostgreSQL, but at least 32, or pool_max_conns in the URL, of
+//     which those that write have three quarters; and 2 readers per core
 //     on SQLite, but at least 16.
 //   - A reading transaction that is older than 10 seconds is ended when others wait for a connection or, on SQLite, when it keeps a
 //     write-ahead log of more than 64 MiB from being emptied. When the log has 256 MiB, all that read have 0.1 seconds to end

@@ -11,23 +11,46 @@ import (
 // maxWait is how long a wait for a connection or for a turn lasts before it fails as busy.
 const maxWait = 5 * time.Second
 
+// places are rights to use something. The channel is filled with those that are free.
+type places chan struct{}
+
+func newPlaces(n int) places {
+	p := make(places, n)
+	p.giveBack(n)
+	return p
+}
+
+// take waits for a place if none is free.
+func (p places) take(ctx context.Context) error {
+	select {
+	case <-p:
+		return nil
+	default:
+		return await(ctx, p)
+	}
+}
+
+func (p places) giveBack(n int) {
+	for range n {
+		p <- struct{}{}
+	}
+}
+
 // pool is connections that several transactions use at once. A place is the right to use one of them. database/sql could bound the
 // wait for a connection only by a timer for each request, which takes as long as a short transaction: it wakes up the network's
 // thread.
 type pool struct {
-	db      *sql.DB
-	places  chan struct{} // filled with those that are free
-	waiting atomic.Int32  // transactions and queries that wait for a place
-	gate    sync.RWMutex  // locked while new ones must wait
+	db *sql.DB
+	places
+	waiting atomic.Int32 // transactions and queries that wait for a place
+	gate    sync.RWMutex // locked while new ones must wait
 }
 
 // newPool returns a pool that has at most size connections.
 func newPool(db *sql.DB, size int) *pool {
-	p := &pool{db: db, places: make(chan struct{}, size)}
-	p.db.SetMaxOpenConns(size)
-	p.db.SetMaxIdleConns(size)
-	p.giveBack(size)
-	return p
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size)
+	return &pool{db: db, places: newPlaces(size)}
 }
 
 func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
@@ -69,10 +92,4 @@ func await(ctx context.Context, channel <-chan struct{}) error {
 func (p *pool) give(conn *sql.Conn) {
 	_ = conn.Close() // fails only if it is closed already
 	p.giveBack(1)
-}
-
-func (p *pool) giveBack(places int) {
-	for range places {
-		p.places <- struct{}{}
-	}
 }

@@ -27,6 +27,7 @@ type postgresDriver struct {
 	entsql.Conn // ent's Exec and Query, which call ExecContext and QueryContext
 	config      *pgx.ConnConfig
 	pool        *pool
+	writers     places // for three quarters of the pool: if all that write wait for a standby, others can read
 	watch       *watch
 }
 
@@ -65,7 +66,7 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 	}
 	config.OnNotice = noteUnreplicated
 
-	d := &postgresDriver{config: config, watch: &watch{open: map[*tx]time.Time{}}}
+	d := &postgresDriver{config: config, writers: newPlaces(max(1, size*3/4)), watch: &watch{open: map[*tx]time.Time{}}}
 	d.Conn = entsql.Conn{ExecQuerier: d}
 	d.pool = newPool(sql.OpenDB(pipeliner{config}), size)
 	d.pool.db.SetConnMaxLifetime(parsed.MaxConnLifetime)

@@ -26,7 +26,13 @@ type session struct {
 
 // begin takes a connection. If the transaction's statements are prepared, BEGIN is sent together with the first one.
 func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
+	if s.writing {
+		if err := s.driver.writers.take(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if s.conn, err = s.driver.take(ctx); err != nil {
+		s.leave()
 		return nil, err
 	}
 	if s.driver.config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
@@ -51,6 +57,19 @@ func (s *session) discard() {
 		s.driver.closeIdle()
 	}
 	s.driver.discard(s.conn)
+	s.leave()
+}
+
+// give gives the connection to others.
+func (s *session) give() {
+	s.driver.pool.give(s.conn)
+	s.leave()
+}
+
+func (s *session) leave() {
+	if s.writing {
+		s.driver.writers.giveBack(1)
+	}
 }
 
 // run runs a statement that begins or ends the transaction, and returns the command of the server's answer. The error is errUnsent
@@ -105,7 +124,7 @@ func (s *session) unsent() (unsent bool) {
 // end ends the transaction. If the connection is lost during COMMIT, nobody knows whether the server has committed.
 func (s *session) end(commit bool) error {
 	if s.unsent() {
-		s.driver.pool.give(s.conn)
+		s.give()
 		return nil
 	}
 	if commit && gone(s.conn) {
@@ -134,7 +153,7 @@ func (s *session) end(commit bool) error {
 		s.discard()
 		return fmt.Errorf("%w: the wait for the synchronous standby was cancelled", errUnknown)
 	}
-	s.driver.pool.give(s.conn)
+	s.give()
 	if command != statement {
 		return fmt.Errorf("%w (answer to %s: %s)", ErrRolledBack, statement, command)
 	}
