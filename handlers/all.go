@@ -3,6 +3,7 @@ package handlers
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"net/http"
 	"slices"
 	"time"
@@ -58,12 +59,16 @@ func (s *stream) sendAll(ctx context.Context, from reader, page page, rest span)
 		order, begin, between, end = newestFirst, `{"messages":[`, ",", "]}\n"
 	}
 	next, separator := []byte(begin), ""
+	size := batchSize
 	for more := true; more; next = next[:0] {
 		var batch []*ent.Message
 		var err error
-		if batch, more, err = from.take(ctx, order, batchSize, batchText, page.where(rest)...); err != nil {
+		if batch, more, err = from.take(ctx, order, size, batchText, page.where(rest)...); err != nil {
 			return err
 		}
+		// PostgreSQL looks at as many messages as it is asked for, so it is asked for about as many as the text has room for. Powers of
+		// two make few different statements, which are prepared.
+		size = min(batchSize, 1<<bits.Len(uint(len(batch))))
 		for _, m := range batch {
 			next = appendView(append(next, separator...), s.format, views.Message{Message: m})
 			separator = between

@@ -18,6 +18,8 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"daybook/database/databasetest"
 )
 
 // tab is a tab of a Chromium with a profile of its own.
@@ -26,8 +28,29 @@ type tab struct {
 	ctx context.Context
 }
 
-// launch starts Chromium. It ends with the test.
+// browse opens a book and starts Chromium, for a test that need not run on PostgreSQL, too.
+func browse(t *testing.T) (*book, tab) {
+	t.Helper()
+	skipOnPostgreSQL(t)
+	return open(t), launch(t)
+}
+
+// launch starts Chromium for a test that need not run on PostgreSQL, too.
 func launch(t *testing.T) tab {
+	t.Helper()
+	skipOnPostgreSQL(t)
+	return launchOnBoth(t)
+}
+
+func skipOnPostgreSQL(t *testing.T) {
+	t.Helper()
+	if databasetest.Postgres() {
+		t.Skip("what this looks at does not depend on the database")
+	}
+}
+
+// launchOnBoth starts Chromium. It ends with the test.
+func launchOnBoth(t *testing.T) tab {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(need(t, "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")),
@@ -120,7 +143,7 @@ const (
 )
 
 func TestBrowserRecordsAndShows(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := open(t), launchOnBoth(t)
 	tab.do(chromedp.Navigate(b.url))
 	if got := tab.text(".empty"); !strings.Contains(got, "curl -d 'hello world' "+b.addr+"/record") {
 		t.Errorf("the empty book says %q", got)
@@ -185,7 +208,7 @@ func (b tab) tabTo(selector chromedp.CSS) {
 }
 
 func TestBrowserByKeyboard(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	tab.do(chromedp.Navigate(b.url))
 	tab.tabTo(area)
 	tab.press("by keyboard")
@@ -215,7 +238,7 @@ func TestBrowserByKeyboard(t *testing.T) {
 
 // TestKeyboardReachesEverything walks through pages by the tab key.
 func TestKeyboardReachesEverything(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.fill(9)
 	for _, path := range []string{"/?before=8&limit=3", "/messages/5", "/record", "/messages/404"} {
 		tab.do(chromedp.Navigate(b.url + path))
@@ -238,7 +261,7 @@ func TestKeyboardReachesEverything(t *testing.T) {
 
 // TestBrowserShowsAMessageAmongOthers goes from a message's own page to the list around it.
 func TestBrowserShowsAMessageAmongOthers(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.fill(100)
 	tab.do(chromedp.Navigate(b.url+"/messages/40"), chromedp.Click(chromedp.CSS(".in-list")))
 	tab.at(b.url+"/?before=65#message-40", ".entry:target")
@@ -254,7 +277,7 @@ func TestBrowserShowsAMessageAmongOthers(t *testing.T) {
 }
 
 func TestKeyboardScrollsCode(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.record("if x {\n\ty(" + strings.Repeat("long, ", 100) + ")\n\tz()\n}")
 	for _, path := range []string{"/", "/messages/1"} {
 		tab.do(chromedp.Navigate(b.url + path))
@@ -265,7 +288,7 @@ func TestKeyboardScrollsCode(t *testing.T) {
 }
 
 func TestBrowserKeepsARefusedMessage(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	long := "\n  " + strings.Repeat("é", maxMessage)
 	tab.do(
 		chromedp.Navigate(b.url),
@@ -286,7 +309,7 @@ func TestBrowserKeepsARefusedMessage(t *testing.T) {
 }
 
 func TestBrowserWithoutScripts(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	tab.do(
 		command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}),
 		chromedp.Navigate(b.url),
@@ -300,7 +323,7 @@ func TestBrowserWithoutScripts(t *testing.T) {
 }
 
 func TestBrowserShowsMarkupAndDoesNotRunIt(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	markup := `<script>document.title = "run"</script><img src=x onerror="document.title = 'run'">`
 	b.record(markup)
 	tab.do(chromedp.Navigate(b.url))
@@ -310,7 +333,7 @@ func TestBrowserShowsMarkupAndDoesNotRunIt(t *testing.T) {
 }
 
 func TestBrowserAsksBeforeItRecordsAnAddress(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	tab.do(
 		chromedp.Navigate(serveElsewhere(t, fmt.Sprintf(`<a href="%s/record?msg=linked">a link</a>`, b.url))),
 		chromedp.Click(chromedp.CSS("a")),
@@ -327,7 +350,7 @@ func TestBrowserAsksBeforeItRecordsAnAddress(t *testing.T) {
 }
 
 func TestAnotherSiteCannotRecord(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	tab.do(
 		chromedp.Navigate(serveElsewhere(t, fmt.Sprintf(`
 			<img src="%[1]s/record?msg=image">
@@ -387,7 +410,7 @@ const look = `(async () => {
 
 // TestPaperHasMessagesOnly asks what is left of pages in print.
 func TestPaperHasMessagesOnly(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.fill(5)
 	b.exec("UPDATE messages SET recorded_at = '2026-11-19 07:05:09+00:00'")
 	tab.do(command(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Media: "print"}))
@@ -501,7 +524,7 @@ func TestLooks(t *testing.T) {
 
 // TestDayInTheBrowser goes to a day by the field and by a heading, without scripts.
 func TestDayInTheBrowser(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := open(t), launchOnBoth(t)
 	b.fill(4)
 	b.exec("UPDATE messages SET recorded_at = '2026-11-19 12:00:00+00:00' WHERE id < 3")
 	tab.do(command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))

@@ -16,6 +16,8 @@ func TestAddresses(t *testing.T) {
 	const line = `^1\t\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\ta <b>\\n\\u001b\[31m\n$`
 	const message = `"id":1,"value":"a <b>\\n\\u001b\[31m","recorded_at":"[0-9T:-]+\.\d{6}Z"`
 	const curl = `curl -d 'hello world' 127\.0\.0\.1:\d+/record`
+	b := open(t)
+	b.record("a <b>\n\x1b[31m")
 	for _, test := range []struct {
 		method, path, accept string
 		status               int
@@ -53,8 +55,6 @@ func TestAddresses(t *testing.T) {
 		{"DELETE", "/record", "application/json", 405, "application/problem+json", `"status":405`},
 	} {
 		t.Run(test.method+" "+test.path+" "+test.accept, func(t *testing.T) {
-			b := open(t)
-			b.record("a <b>\n\x1b[31m")
 			got := b.send(test.method, test.path, "", "Accept", test.accept)
 			if got.status != test.status {
 				t.Errorf("status %d, want %d", got.status, test.status)

@@ -83,6 +83,9 @@ func describe(err error) (status int, sentence string) {
 		return http.StatusRequestEntityTooLarge, "The request is larger than any message may be."
 	case errors.As(err, &refused):
 		return refused.Code, fmt.Sprint(refused.Message)
+	case database.IsUnknown(err): // whatever the server has said last
+		return http.StatusInternalServerError, "It is not known whether the message was recorded, because the connection to the " +
+			"database was lost. Please look for it before you send it again."
 	case database.IsFull(err):
 		return http.StatusInsufficientStorage, "The disk is full, so nothing was recorded."
 	case database.IsReadOnly(err):
@@ -91,9 +94,6 @@ func describe(err error) (status int, sentence string) {
 		return http.StatusInternalServerError, "The database's file was moved or replaced, so nothing can be recorded."
 	case database.IsCorrupt(err):
 		return http.StatusInternalServerError, "The database is damaged. Its operator must repair it."
-	case database.IsUnknown(err):
-		return http.StatusInternalServerError, "It is not known whether the message was recorded, because the connection to the " +
-			"database was lost. Please look for it before you send it again."
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, database.ErrHeldTooLong):
 		return http.StatusServiceUnavailable, "The request took too long. Please try again."
 	case errors.Is(err, context.Canceled):

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -21,7 +20,9 @@ import (
 	"go.uber.org/goleak"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 	"daybook/ent"
+	"daybook/ent/message"
 	"daybook/ent/migrations"
 	"daybook/handlers"
 )
@@ -29,6 +30,8 @@ import (
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
+
+func TestOnPostgreSQL(t *testing.T) { databasetest.OnPostgreSQL(t) }
 
 // maxMessage is the limit of the books that the tests open.
 const maxMessage = 1000
@@ -38,7 +41,7 @@ type book struct {
 	t      *testing.T
 	addr   string // host:port
 	url    string
-	path   string // of the database
+	at     string // the URL of its database
 	driver dialect.Driver
 	client *ent.Client
 	server *http.Server
@@ -79,13 +82,13 @@ func (l *log) waitFor(t *testing.T, n int, what string) {
 // open opens a book as main does.
 func open(t *testing.T) *book {
 	t.Helper()
-	return openAt(t, filepath.Join(t.TempDir(), "daybook.db"))
+	return openAt(t, databasetest.New(t))
 }
 
-// openAt opens the book in the file at path.
-func openAt(t *testing.T, path string) *book {
+// openAt opens the book in the database at url.
+func openAt(t *testing.T, url string) *book {
 	t.Helper()
-	driver, err := database.Open(t.Context(), path)
+	driver, err := database.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +126,7 @@ func openAt(t *testing.T, path string) *book {
 		}
 	})
 	addr := listener.Addr().String()
-	return &book{t: t, addr: addr, url: "http://" + addr, path: path, driver: driver, client: client, server: server, came: came, log: log}
+	return &book{t: t, addr: addr, url: "http://" + addr, at: url, driver: driver, client: client, server: server, came: came, log: log}
 }
 
 // answer is what came back, whole.
@@ -166,7 +169,7 @@ func (b *book) record(value string) {
 // values returns the messages, oldest first, each quoted as its text is.
 func (b *book) values() []string {
 	b.t.Helper()
-	messages, err := b.client.Message.Query().All(b.t.Context())
+	messages, err := b.client.Message.Query().Order(message.ByID()).All(b.t.Context())
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -182,6 +185,22 @@ func (b *book) exec(statement string) {
 	b.t.Helper()
 	if err := b.driver.Exec(b.t.Context(), statement, []any{}, nil); err != nil {
 		b.t.Fatal(err)
+	}
+}
+
+// either returns the statement of SQLite or that of PostgreSQL.
+func either(sqlite, postgres string) string {
+	if databasetest.Postgres() {
+		return postgres
+	}
+	return sqlite
+}
+
+// postgresOnly ends a test that is about PostgreSQL when the tests run on SQLite.
+func postgresOnly(t *testing.T) {
+	t.Helper()
+	if !databasetest.Postgres() {
+		t.Skip("this is about PostgreSQL")
 	}
 }
 

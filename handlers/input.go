@@ -26,8 +26,7 @@ type submission struct {
 	key   string // the idempotency key, or empty
 }
 
-// readSubmission reads the message from the body or, without a body, from the address. It leaves it and its key in the request's
-// PostForm, from which the form is shown again if the request fails, be it at the commit.
+// readSubmission reads the message from the body or, without a body, from the address.
 func readSubmission(r *http.Request) (submission, error) {
 	body, err := io.ReadAll(r.Body)
 	if refused := (*echo.HTTPError)(nil); errors.As(err, &refused) {
@@ -40,11 +39,7 @@ func readSubmission(r *http.Request) (submission, error) {
 	if err != nil {
 		return submission{}, err
 	}
-	r.PostForm = url.Values{"msg": {s.value}}
-	if s, err = s.withKeyOf(r); err == nil {
-		r.PostForm.Set("key", s.key)
-	}
-	return s, err
+	return s.withKeyOf(r)
 }
 
 // parse parses the body by its type.
@@ -69,14 +64,17 @@ func parse(r *http.Request, body []byte) (submission, error) {
 	return submission{value: withoutFinalNewline(string(body))}, nil
 }
 
-// withKeyOf returns the submission with the key in the request's header, if there is one.
+// withKeyOf returns the submission with the key in the request's header, if there is one. It leaves the message and its key in the
+// request's PostForm, from which the form is shown again if the request fails, be it at the commit.
 func (s submission) withKeyOf(r *http.Request) (submission, error) {
+	r.PostForm = url.Values{"msg": {s.value}}
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		s.key = key
 	}
 	if len(s.key) > maxKey || !utf8.ValidString(s.key) || strings.ContainsRune(s.key, 0) {
 		return submission{}, refuse(http.StatusBadRequest, "An idempotency key is text of at most %d bytes.", maxKey)
 	}
+	r.PostForm.Set("key", s.key)
 	return s, nil
 }
 

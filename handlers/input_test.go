@@ -28,8 +28,9 @@ func part(name, value string) string {
 
 // TestMessage sends messages in every way there is, and reads what was recorded.
 func TestMessage(t *testing.T) {
+	b := open(t)
 	long := strings.Repeat("x", maxMessage)
-	for _, test := range []struct{ name, contentType, query, body, want string }{
+	for i, test := range []struct{ name, contentType, query, body, want string }{
 		{"form", form, "", "msg=hello+world%21", "hello world!"},
 		{"form with other fields", form, "", "a=1&msg=hello&b=2", "hello"},
 		{"form with a semicolon, as people write it", form, "", "msg=one; two", "one; two"},
@@ -64,13 +65,12 @@ func TestMessage(t *testing.T) {
 		{"exactly the limit and a final newline", plain, "", long + "\n", long},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := open(t)
 			got := b.send("POST", "/record"+test.query, test.body, "Content-Type", test.contentType)
 			if got.status != http.StatusCreated {
 				t.Fatalf("answered %d %s", got.status, got.body)
 			}
-			if values := b.values(); len(values) != 1 || values[0] != test.want {
-				t.Errorf("recorded %q, want %q", values, test.want)
+			if values := b.values(); len(values) != i+1 || values[i] != test.want {
+				t.Errorf("recorded %q, want %q", values[min(i, len(values)):], test.want)
 			}
 		})
 	}

@@ -11,6 +11,7 @@ import (
 	"entgo.io/ent/dialect"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 	"daybook/ent/migrations"
 	"daybook/handlers"
 )
@@ -50,6 +51,7 @@ const version3 = "CREATE TABLE `messages` (`id` integer NOT NULL PRIMARY KEY AUT
 // oldBook makes a book of so many messages as the version did, and returns its driver and its path.
 func oldBook(t *testing.T, version string, messages int) (driver dialect.Driver, path string) {
 	t.Helper()
+	databasetest.SQLiteOnly(t) // there was no other database
 	path = filepath.Join(t.TempDir(), "old.db")
 	driver, err := database.Open(t.Context(), path)
 	if err != nil {

@@ -2,10 +2,11 @@ package handlers_test
 
 import (
 	"net/url"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+
+	"daybook/database/databasetest"
 )
 
 func TestSameKeyRecordsOnce(t *testing.T) {
@@ -117,9 +118,9 @@ func TestSameKeyAtTheSameMoment(t *testing.T) {
 }
 
 func TestKeyIsRememberedAfterARestart(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "daybook.db")
-	first := openAt(t, path).send("POST", "/record", "hello", "Idempotency-Key", "k")
-	b := openAt(t, path)
+	database := databasetest.New(t)
+	first := openAt(t, database).send("POST", "/record", "hello", "Idempotency-Key", "k")
+	b := openAt(t, database)
 	if got := b.send("POST", "/record", "hello", "Idempotency-Key", "k"); got.status != 201 || got.header.Get("Location") != first.header.Get("Location") {
 		t.Errorf("%d %v", got.status, got.header)
 	}

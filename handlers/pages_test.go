@@ -3,6 +3,10 @@ package handlers_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -183,8 +187,13 @@ func TestMessageHasNeighbours(t *testing.T) {
 // TestPageEndsAtAMebibyte has messages of which a thousand do not fit into memory.
 func TestPageEndsAtAMebibyte(t *testing.T) {
 	b := open(t)
-	const sizes = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40) SELECT i, CASE i WHEN 20 THEN 3 << 20 ELSE 64 << 10 END AS size FROM n"
-	b.exec("INSERT INTO messages (id, value, folded, recorded_at) SELECT i, substr(hex(zeroblob(size)), 1, size), '', '2026-11-19 07:05:09+00:00' FROM (" + sizes + ")")
+	b.client.Message.MapCreateBulk(make([]int, 40), func(create *ent.MessageCreate, i int) {
+		size := 64 << 10
+		if i+1 == 20 {
+			size = 3 << 20
+		}
+		create.SetValue(strings.Repeat("x", size))
+	}).ExecX(t.Context())
 	newest := b.page("?limit=1000")
 	if len(newest.Messages) != 16 || newest.Older == "" {
 		t.Errorf("a page has %d messages, and the next one is %q", len(newest.Messages), newest.Older)
@@ -200,6 +209,15 @@ func TestPageEndsAtAMebibyte(t *testing.T) {
 	}
 	if got := len(strings.Fields(strings.Join(walked, " "))); got != 40 {
 		t.Errorf("%d of 40 messages on the pages %q", got, walked)
+	}
+	if all := b.send("GET", "/?all", ""); strings.Count(all.body, "\n") != 40 {
+		t.Errorf("all are %d of 40", strings.Count(all.body, "\n"))
+	}
+	f := b.follow("?after=0")
+	for id := 1; id <= 40; id++ {
+		if line := f.line(); !strings.HasPrefix(line, fmt.Sprint(id, "\t")) {
+			t.Fatalf("a follower gets %.20s where %d should come", line, id)
+		}
 	}
 	for _, path := range []string{"/?limit=1000&format=text", "/?limit=1000&format=html", "/?limit=1000&format=ndjson", "/feed?limit=1000"} {
 		if got := b.send("GET", path, ""); got.status != 200 || len(got.body) > 2<<20 {
@@ -287,6 +305,65 @@ func TestDays(t *testing.T) {
 	for _, on := range []string{"2026-3-29", "2026-02-30", "today", "2026-03-29T00:00"} {
 		if got := b.send("GET", "/?on="+on, ""); got.status != 400 || got.body != "on must be a day, such as 2026-11-20.\n" {
 			t.Errorf("%s: %d %s", on, got.status, got.body)
+		}
+	}
+}
+
+// TestDayOfMessagesOutOfOrder has messages around midnight that were recorded up to a minute later than ones with greater numbers.
+func TestDayOfMessagesOutOfOrder(t *testing.T) {
+	b := open(t)
+	want := map[string][]string{} // the messages of a day, newest first
+	var days []string
+	for id, first := 1, time.Date(2026, 3, 10, 0, 0, 0, 0, time.Local); len(days) < 5; first = first.AddDate(0, 0, 2) {
+		for i := range 60 {
+			at := first.Add(time.Duration(i-30)*3*time.Second + rand.N(59*time.Second) - 30*time.Second)
+			b.client.Message.Create().SetValue("x").SetRecordedAt(at).ExecX(t.Context())
+			day := at.Format(time.DateOnly)
+			want[day] = slices.Insert(want[day], 0, fmt.Sprint(id))
+			id++
+		}
+		days = slices.Sorted(maps.Keys(want))
+	}
+	beside := func(day string) (older, newer string) {
+		for _, other := range days {
+			if other < day {
+				older = other
+			}
+			if other > day && newer == "" {
+				newer = other
+			}
+		}
+		return older, newer
+	}
+	leadsTo := func(link, day string) bool {
+		address, err := url.Parse(link)
+		return err == nil && address.Query().Get("on") == day && (day != "" || link == "")
+	}
+	for at := time.Date(2026, 3, 7, 0, 0, 0, 0, time.Local); at.Format(time.DateOnly) < "2026-03-20"; at = at.AddDate(0, 0, 1) {
+		day := at.Format(time.DateOnly)
+		older, newer := beside(day)
+		page := b.page("?limit=1000&on=" + day)
+		if page.ids() != strings.Join(want[day], " ") || !leadsTo(page.Older, older) || !leadsTo(page.Newer, newer) {
+			t.Errorf("%s: %s, older %s, newer %s\nwant %s, %q, %q", day, page.ids(), page.Older, page.Newer, want[day], older, newer)
+		}
+		if all := b.send("GET", "/?all&on="+day, "").body; strings.Count(all, "\n") != len(want[day]) {
+			t.Errorf("%s: all are\n%s\nwant %s", day, all, want[day])
+		}
+		var walked []string
+		address := "?limit=7&on=" + day
+		for {
+			page := b.page(address)
+			walked = append(walked, strings.Fields(page.ids())...)
+			if !strings.Contains(page.Older, "before=") {
+				if !leadsTo(page.Older, older) {
+					t.Errorf("%s: the last page leads to %s, want %q", day, page.Older, older)
+				}
+				break
+			}
+			address = page.Older
+		}
+		if !slices.Equal(walked, want[day]) {
+			t.Errorf("%s: page by page %s\nwant %s", day, walked, want[day])
 		}
 	}
 }

@@ -214,7 +214,7 @@ func (b tab) at(address string, selector chromedp.CSS) {
 }
 
 func TestBrowserBehindAProxy(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.fill(60)
 	b.url = b.behind("/tools/daybook")
 	loads := tab.loads()

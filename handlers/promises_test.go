@@ -12,16 +12,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"daybook/database/databasetest"
 )
 
 // TestToldMeansKept reads one byte of each 201, and looks at once whether another connection sees the message.
 func TestToldMeansKept(t *testing.T) {
 	b := open(t)
-	other, err := sql.Open(sqliteName(), b.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer other.Close()
+	other := b.connect()
 	conn, err := net.Dial("tcp", b.addr)
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +33,7 @@ func TestToldMeansKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		var visible int
-		if err := other.QueryRow("SELECT count(*) FROM messages WHERE value = ?", value).Scan(&visible); err != nil {
+		if err := other.QueryRow("SELECT count(*) FROM messages WHERE value = $1", value).Scan(&visible); err != nil {
 			t.Fatal(err)
 		}
 		response, err := http.ReadResponse(answers, nil)
@@ -49,6 +47,18 @@ func TestToldMeansKept(t *testing.T) {
 			t.Fatalf("%q was answered %d and seen %d times", value, response.StatusCode, visible)
 		}
 	}
+}
+
+// onInsert adds a trigger: after a message that meets the condition is inserted, it runs the statement, which ends in a semicolon.
+func (b *book) onInsert(condition, statement string) {
+	b.t.Helper()
+	if !databasetest.Postgres() {
+		b.exec("CREATE TRIGGER on_insert AFTER INSERT ON messages WHEN " + condition + " BEGIN " + statement + " END")
+		return
+	}
+	b.exec("CREATE FUNCTION on_insert() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF " + condition + " THEN " + statement +
+		" END IF; RETURN NULL; END $$")
+	b.exec("CREATE TRIGGER on_insert AFTER INSERT ON messages FOR EACH ROW EXECUTE FUNCTION on_insert()")
 }
 
 func TestManyRecordAtOnce(t *testing.T) {
@@ -73,8 +83,8 @@ func TestManyRecordAtOnce(t *testing.T) {
 // TestFailedCommitTellsNobody makes COMMIT fail after the handler has succeeded.
 func TestFailedCommitTellsNobody(t *testing.T) {
 	b := open(t)
-	b.exec("CREATE TABLE child (message INT REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)")
-	b.exec("CREATE TRIGGER orphan AFTER INSERT ON messages WHEN new.value = 'doomed' BEGIN INSERT INTO child VALUES (-1); END")
+	b.exec("CREATE TABLE child (message BIGINT REFERENCES messages (id) DEFERRABLE INITIALLY DEFERRED)")
+	b.onInsert("new.value = 'doomed'", "INSERT INTO child VALUES (-1);")
 	for accept, want := range map[string]string{
 		"text/plain":       "Something went wrong here, and nothing was changed. The server's log has the details under ",
 		"application/json": `{"title":"Internal Server Error","status":500,"detail":"Something went wrong`,
@@ -84,10 +94,10 @@ func TestFailedCommitTellsNobody(t *testing.T) {
 		if got.status != 500 || !strings.Contains(got.body, want) || !strings.Contains(got.body, got.header.Get("X-Request-Id")) {
 			t.Errorf("answered %d\n%s\nwant %q", got.status, got.body, want)
 		}
-		if strings.Contains(got.body, "FOREIGN KEY") || got.header.Get("Location") != "" || len(got.header["Set-Cookie"]) != 0 {
+		if strings.Contains(strings.ToLower(got.body), "foreign key") || got.header.Get("Location") != "" || len(got.header["Set-Cookie"]) != 0 {
 			t.Errorf("too much was told: %v %s", got.header, got.body)
 		}
-		if log := b.log.String(); !strings.Contains(log, "FOREIGN KEY") || !strings.Contains(log, got.header.Get("X-Request-Id")) {
+		if log := b.log.String(); !strings.Contains(strings.ToLower(log), "foreign key") || !strings.Contains(log, got.header.Get("X-Request-Id")) {
 			t.Errorf("the log does not have the cause and the id:\n%s", log)
 		}
 	}
@@ -100,7 +110,12 @@ func TestFailedCommitTellsNobody(t *testing.T) {
 func TestFullDiskTellsNobody(t *testing.T) {
 	b := open(t)
 	b.record("first")
-	b.exec("PRAGMA max_page_count = 8")
+	const postgresFull = "RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';"
+	if databasetest.Postgres() {
+		b.onInsert("(SELECT count(*) FROM messages) > 5", postgresFull)
+	} else {
+		b.exec("PRAGMA max_page_count = 8")
+	}
 	full := false
 	for range 100 {
 		got := b.send("POST", "/record", strings.Repeat("x", maxMessage), "Content-Type", "text/plain")
@@ -116,7 +131,7 @@ func TestFullDiskTellsNobody(t *testing.T) {
 		t.Fatal("the disk was never full")
 	}
 	before := len(b.values())
-	b.exec("PRAGMA max_page_count = 1000000")
+	b.exec(either("PRAGMA max_page_count = 1000000", "DROP TRIGGER on_insert ON messages"))
 	b.record("again")
 	if got := b.values(); len(got) != before+1 {
 		t.Errorf("%d messages, want %d", len(got), before+1)
@@ -125,7 +140,11 @@ func TestFullDiskTellsNobody(t *testing.T) {
 
 func TestReadOnlyDatabase(t *testing.T) {
 	b := open(t)
-	b.exec("PRAGMA query_only = ON")
+	if databasetest.Postgres() {
+		b = openAt(t, b.at+"&default_transaction_read_only=on")
+	} else {
+		b.exec("PRAGMA query_only = ON")
+	}
 	got := b.send("POST", "/record", "a", "Content-Type", "text/plain")
 	if got.status != http.StatusInternalServerError || !strings.Contains(got.body, "is read-only") {
 		t.Errorf("answered %d %s", got.status, got.body)
@@ -137,25 +156,51 @@ func TestReadOnlyDatabase(t *testing.T) {
 
 func TestDamagedDatabase(t *testing.T) {
 	b := open(t)
-	b.exec("PRAGMA writable_schema = ON")
-	b.exec("UPDATE sqlite_schema SET rootpage = 99 WHERE name = 'messages'")
-	b.exec("PRAGMA schema_version = 99") // so that the readers look at it anew
+	b.exec(either(`
+		PRAGMA writable_schema = ON;
+		UPDATE sqlite_schema SET rootpage = 99 WHERE name = 'messages';
+		PRAGMA schema_version = 99`, // so that the readers look at it anew
+		`
+		CREATE FUNCTION damaged() RETURNS boolean LANGUAGE plpgsql AS
+			$$ BEGIN RAISE 'invalid page in block 0' USING ERRCODE = 'data_corrupted'; END $$;
+		ALTER TABLE messages RENAME TO pages;
+		CREATE VIEW messages AS SELECT * FROM pages WHERE damaged();
+		INSERT INTO pages (value, recorded_at) VALUES ('lost', now())`))
 	got := b.send("GET", "/", "")
 	if got.status != http.StatusInternalServerError || !strings.Contains(got.body, "damaged") {
 		t.Errorf("answered %d %s", got.status, got.body)
 	}
 }
 
-// lock holds the lock from another process's place, until unlock is called. Nobody waits for it for long.
-func (b *book) lock() (unlock func()) {
-	b.t.Helper()
+// openImpatient opens a book that waits for another process's lock for 50 ms.
+func openImpatient(t *testing.T) *book {
+	t.Helper()
+	if databasetest.Postgres() {
+		return openAt(t, databasetest.New(t)+"&lock_timeout=50")
+	}
+	b := open(t)
 	b.exec("PRAGMA busy_timeout = 50")
-	other, err := sql.Open(sqliteName(), b.path+"?_txlock=immediate")
+	return b
+}
+
+// connect connects to the database as another program does.
+func (b *book) connect() *sql.DB {
+	b.t.Helper()
+	other, err := sql.Open(either(sqliteName(), "pgx"), b.at+either("?_txlock=immediate", ""))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { other.Close() })
-	tx, err := other.Begin()
+	return other
+}
+
+// lock lets nobody else record, as another process, until unlock is called.
+func (b *book) lock() (unlock func()) {
+	b.t.Helper()
+	tx, err := b.connect().Begin()
+	if err == nil && databasetest.Postgres() {
+		_, err = tx.Exec("LOCK TABLE messages IN EXCLUSIVE MODE")
+	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -168,7 +213,7 @@ func (b *book) lock() (unlock func()) {
 }
 
 func TestBusyDatabase(t *testing.T) {
-	b := open(t)
+	b := openImpatient(t)
 	unlock := b.lock()
 	if got := b.send("POST", "/record", "a", "Content-Type", "text/plain"); got.status != 503 || got.header.Get("Retry-After") == "" {
 		t.Errorf("answered %d, Retry-After %q: %s", got.status, got.header.Get("Retry-After"), got.body)
@@ -222,10 +267,11 @@ func TestSlowBodyHoldsNobodyUp(t *testing.T) {
 
 // TestLostFileRecordsNothing deletes the file, or its log, while the server runs.
 func TestLostFileRecordsNothing(t *testing.T) {
+	databasetest.SQLiteOnly(t)
 	for _, lost := range []string{"", "-wal"} {
 		b := open(t)
 		b.record("before")
-		if err := os.Remove(b.path + lost); err != nil {
+		if err := os.Remove(b.at + lost); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 {

@@ -41,8 +41,8 @@ func (r reader) take(
 }
 
 // rows yields the first messages that meet the conditions, one by one from the database, so that many take no more memory than a
-// few: at most so many, and all those before which there are no more than so many bytes of text. It does not read the folded value,
-// which is as long as the value. An error comes last.
+// few: at most so many, and at least those before which there are no more than so many bytes of text, and the second one. It does not
+// read the folded value, which is as long as the value. An error comes last.
 func (r reader) rows(
 	ctx context.Context, order message.OrderOption, most, text int, conditions []predicate.Message,
 ) iter.Seq2[*ent.Message, error] {
@@ -57,8 +57,9 @@ func (r reader) rows(
 	statement, args := query.Query()
 	if much := most*r.largest > 4*text; much && r.dialect == dialect.Postgres { // it sends the whole result, however much is read
 		statement = fmt.Sprintf(`SELECT id, value, recorded_at FROM (
-			SELECT *, sum(octet_length(value)) OVER (ROWS UNBOUNDED PRECEDING) AS size FROM (%s) AS message
-		) AS message WHERE size - octet_length(value) <= %d`, statement, text)
+			SELECT *, row_number() OVER rows AS place, sum(octet_length(value)) OVER rows AS size
+			FROM (%s) AS message WINDOW rows AS (ROWS UNBOUNDED PRECEDING)
+		) AS message WHERE size - octet_length(value) <= %d OR place = 2`, statement, text)
 	}
 	return func(yield func(*ent.Message, error) bool) {
 		rows, err := r.client.QueryContext(ctx, statement, args...)

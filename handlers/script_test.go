@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,6 +16,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
+
+	"daybook/database/databasetest"
 )
 
 // is reports what an expression of JavaScript is.
@@ -37,7 +38,7 @@ func (b tab) until(expression string) {
 
 // TestTwoBrowsers has one record, and the other one see it.
 func TestTwoBrowsers(t *testing.T) {
-	b, writer, reader := open(t), launch(t), launch(t)
+	b, writer, reader := open(t), launchOnBoth(t), launchOnBoth(t)
 	writer.do(chromedp.Navigate(b.url))
 	reader.do(chromedp.Navigate(b.url))
 	for _, message := range []string{"first", "two\nlines"} {
@@ -55,7 +56,7 @@ func TestTwoBrowsers(t *testing.T) {
 
 // TestBrowserRecordsWithoutReload looks at what has the focus, what the form holds, and whether the page is the same one.
 func TestBrowserRecordsWithoutReload(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	tab.do(chromedp.Navigate(b.url), chromedp.Evaluate[chromedp.Void](`window.same = true`))
 	tab.tabTo("textarea")
 	for _, message := range []string{"one", "two"} {
@@ -85,7 +86,7 @@ func TestBrowserRecordsWithoutReload(t *testing.T) {
 
 // TestBrowserKeepsTheMessageWhenTheServerIsAway records while there is no answer, and again when there is.
 func TestBrowserKeepsTheMessageWhenTheServerIsAway(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	var away atomic.Bool
 	behind, err := url.Parse(b.url)
 	if err != nil {
@@ -144,7 +145,7 @@ func (a *answered) Write(content []byte) (int, error) {
 
 // TestBrowserKeepsWhatIsTypedMeanwhile goes on typing while a message is under way.
 func TestBrowserKeepsWhatIsTypedMeanwhile(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	typed := make(chan struct{})
 	tab.do(chromedp.Navigate(b.front(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method == "POST" {
@@ -175,7 +176,7 @@ func TestBrowserKeepsTheMessageThatAnotherPageAnswers(t *testing.T) {
 	}
 	for _, location := range []string{"", "/login", "/", "/record"} {
 		t.Run("leads to "+location, func(t *testing.T) {
-			b, tab := open(t), launch(t)
+			b, tab := browse(t)
 			var known atomic.Bool
 			tab.do(chromedp.Navigate(b.front(func(w http.ResponseWriter, r *http.Request) {
 				switch {
@@ -219,7 +220,7 @@ func TestBrowserRecordsWhileTheListIsAway(t *testing.T) {
 		"slow":   func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			b, tab := open(t), launch(t)
+			b, tab := browse(t)
 			var away atomic.Bool
 			tab.do(chromedp.Navigate(b.front(func(w http.ResponseWriter, r *http.Request) {
 				if away.Load() && r.URL.Path == "/" {
@@ -250,7 +251,7 @@ func TestBrowserRecordsWhileTheListIsAway(t *testing.T) {
 
 // TestBrowserSaysWhatIsRecordedButNotShown has no list for a while, and never a stream: a proxy waits for its end.
 func TestBrowserSaysWhatIsRecordedButNotShown(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	var away atomic.Bool
 	tab.do(chromedp.Navigate(b.front(func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -281,7 +282,7 @@ func TestBrowserSaysWhatIsRecordedButNotShown(t *testing.T) {
 
 // TestBrowserKeepsTheMessageThatABusyBookRefuses has another process hold the lock.
 func TestBrowserKeepsTheMessageThatABusyBookRefuses(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := openImpatient(t), launchOnBoth(t)
 	tab.do(chromedp.Navigate(b.url))
 	unlock := b.lock()
 	tab.do(chromedp.SendKeys(area, "kept"), chromedp.Click(button))
@@ -297,7 +298,7 @@ func TestBrowserKeepsTheMessageThatABusyBookRefuses(t *testing.T) {
 
 // TestBrowserKeepsWhatCannotBeRecorded mends a message that may not be as it is.
 func TestBrowserKeepsWhatCannotBeRecorded(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	tab.do(chromedp.Navigate(b.url))
 	for refused, problem := range map[string]string{
 		"with NUL\x00":                       "contains a NUL character", // 422
@@ -321,7 +322,7 @@ func TestBrowserKeepsWhatCannotBeRecorded(t *testing.T) {
 // TestBrowserRecordsOnceWhatWasNotAnswered loses the answers to what is recorded. Sent again, a message is there once; changed, it
 // has to be meant.
 func TestBrowserRecordsOnceWhatWasNotAnswered(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := open(t), launchOnBoth(t)
 	var lose atomic.Bool
 	tab.do(chromedp.Navigate(b.front(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method != "POST" || !lose.Load() {
@@ -352,8 +353,8 @@ func TestBrowserRecordsOnceWhatWasNotAnswered(t *testing.T) {
 
 // TestPageOutlivesTheServer has a page open while the server stops, is away, and comes back.
 func TestPageOutlivesTheServer(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "daybook.db")
-	b, next, tab := openAt(t, path), openAt(t, path), launch(t)
+	database := databasetest.New(t)
+	b, next, tab := openAt(t, database), openAt(t, database), launchOnBoth(t)
 	var server atomic.Pointer[httputil.ReverseProxy] // none while it is away
 	pass := func(b *book) {
 		server.Store(&httputil.ReverseProxy{
@@ -387,7 +388,7 @@ func TestPageOutlivesTheServer(t *testing.T) {
 
 // TestPageListensAgainAfterAnError has a proxy that refuses the first stream, after which a browser does not try again by itself.
 func TestPageListensAgainAfterAnError(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	behind, err := url.Parse(b.url)
 	if err != nil {
 		t.Fatal(err)
@@ -409,7 +410,7 @@ func TestPageListensAgainAfterAnError(t *testing.T) {
 
 // TestPageTakesManyMessages has thousands recorded while the page is open.
 func TestPageTakesManyMessages(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := open(t), launchOnBoth(t)
 	tab.do(chromedp.Navigate(b.url))
 	b.came.waitFor(t, 1, "/live?after=0")
 	b.fill(5000)
@@ -422,7 +423,7 @@ func TestPageTakesManyMessages(t *testing.T) {
 
 // TestReaderIsNotMoved reads further down while others record.
 func TestReaderIsNotMoved(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.fill(60)
 	tab.do(chromedp.EmulateViewport(800, 600), chromedp.Navigate(b.url), chromedp.Evaluate[chromedp.Void](`scrollTo(0, 1000)`))
 	place := func() float64 {
@@ -451,7 +452,7 @@ func TestReaderIsNotMoved(t *testing.T) {
 
 // TestHiddenTabCatchesUp hides a tab, records a few messages or more than a page shows, and shows it again.
 func TestHiddenTabCatchesUp(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := open(t), launchOnBoth(t)
 	b.fill(10)
 	tab.do(chromedp.Navigate(b.url))
 	tab.until(`document.querySelectorAll(".entry").length === 10`)
@@ -482,7 +483,7 @@ func (b tab) hide(hidden bool) {
 
 // TestButtonPressedTwice records once.
 func TestButtonPressedTwice(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := open(t), launchOnBoth(t)
 	press := chromedp.Evaluate[chromedp.Void](`for (let i = 0; i < 3; i++) document.querySelector("form.record button").click()`)
 	tab.do(chromedp.Navigate(b.url), chromedp.SendKeys(area, "once"), press, chromedp.WaitVisible(first))
 	tab.do( // and without scripts, where the browser sends the form each time
@@ -497,7 +498,7 @@ func TestButtonPressedTwice(t *testing.T) {
 
 // TestLiveBehindAProxy records and listens behind a reverse proxy, which serves the book under a prefix.
 func TestLiveBehindAProxy(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.url = b.behind("/tools/daybook")
 	text := b.follow("")
 	tab.do(chromedp.Navigate(b.url + "/"))

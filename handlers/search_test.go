@@ -1,7 +1,11 @@
 package handlers_test
 
 import (
+	"context"
+	crand "crypto/rand"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -9,8 +13,14 @@ import (
 	"sync"
 	"testing"
 
+	"entgo.io/ent/dialect"
+	entsql "entgo.io/ent/dialect/sql"
+
+	"daybook/database"
+	"daybook/database/databasetest"
 	"daybook/ent"
 	"daybook/ent/schema"
+	"daybook/handlers"
 )
 
 func TestSearch(t *testing.T) {
@@ -230,7 +240,7 @@ func TestSearchOfManyWords(t *testing.T) {
 	for i := 0; i < len(words); i += 300 { // a message of all would be too long
 		b.record(strings.Join(words[i:min(i+300, len(words))], ""))
 	}
-	b.exec("UPDATE messages SET folded = (SELECT group_concat(folded, '') FROM messages) WHERE id = 1")
+	b.client.Message.UpdateOneID(1).SetFolded(strings.Join(words, "")).ExecX(t.Context())
 	if got := b.page("?q=" + url.QueryEscape(strings.Join(words, " "))).ids(); got != "1" {
 		t.Errorf("%d words find %q", len(words), got)
 	}
@@ -285,5 +295,79 @@ func TestSearchFormIsShownToNobody(t *testing.T) {
 	}
 	if n := strings.Count(answers, "STRASSE"); n < 9 || strings.Contains(answers, "strasse") {
 		t.Errorf("shown %d times, and perhaps folded, in %s", n, answers)
+	}
+}
+
+// missingIndex is what the log says where there is no index for searching.
+const missingIndex = `level=WARN msg="searches read every message, because there is no index for them: ` +
+	`install the extension pg_trgm and create the index (docs/operating.md, Search)"`
+
+// TestSearchForARareWordUsesTheIndex asks PostgreSQL how it runs the statement of a search.
+func TestSearchForARareWordUsesTheIndex(t *testing.T) {
+	postgresOnly(t)
+	b := open(t)
+	if strings.Contains(b.log.String(), missingIndex) {
+		t.Errorf("there is an index, and the log says\n%s", b.log)
+	}
+	b.scatter(20_000)
+	b.record("the Needle in the haystack")
+	b.exec("VACUUM ANALYZE messages") // as the server does by itself after a while: it also moves new messages into the index
+	var statements []string
+	debug := dialect.DebugWithContext(b.driver, func(_ context.Context, parts ...any) {
+		if _, statement, found := strings.Cut(fmt.Sprint(parts...), "query="); found && strings.Contains(statement, "LIKE") {
+			statement, _, _ = strings.Cut(statement, " args=")
+			statements = append(statements, statement)
+		}
+	})
+	b.url = "http://" + serve(t, handlers.New(ent.NewClient(ent.Driver(debug)), b.driver, slog.New(slog.DiscardHandler), maxMessage))
+	for _, address := range []string{"/?q=needle", "/?all&q=needle"} {
+		statements = nil
+		got := b.send("GET", address, "").body
+		if strings.Count(got, "\n") != 1 || !strings.Contains(got, "Needle") || len(statements) != 1 {
+			t.Fatalf("%s finds %s by %q", address, got, statements)
+		}
+		args := []any{"%needle%"}
+		if strings.Contains(statements[0], "$2") {
+			args = []any{30_000, "%needle%"}
+		}
+		var rows entsql.Rows
+		if err := b.driver.Query(t.Context(), "EXPLAIN "+statements[0], args, &rows); err != nil {
+			t.Fatal(err)
+		}
+		var plan []string
+		if err := entsql.ScanSlice(rows, &plan); err != nil {
+			t.Fatal(err)
+		}
+		if err := rows.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(strings.Join(plan, "\n"), "messages_folded_trigrams") {
+			t.Errorf("%s\n%s", statements[0], strings.Join(plan, "\n"))
+		}
+	}
+}
+
+// TestSearchWithoutTheIndex opens a book as a role that may not create the extension.
+func TestSearchWithoutTheIndex(t *testing.T) {
+	postgresOnly(t)
+	url, role := databasetest.New(t), "guest_"+strings.ToLower(crand.Text())
+	owner, err := database.Open(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = owner.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN; GRANT CREATE ON SCHEMA public TO %[1]s", role), []any{}, nil)
+	if err := errors.Join(err, owner.Close()); err != nil {
+		t.Fatal(err)
+	}
+	guest := strings.Replace(url, "postgres@", role+"@", 1)
+	for range 2 { // at each start
+		b := openAt(t, guest)
+		b.record("Straße")
+		if got := b.page("?q=STRASSE"); len(got.Messages) == 0 {
+			t.Error("nothing is found")
+		}
+		if strings.Count(b.log.String(), missingIndex) != 1 {
+			t.Errorf("the log does not say once that there is no index:\n%s", b.log)
+		}
 	}
 }

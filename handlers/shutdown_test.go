@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -178,4 +179,31 @@ func TestShutdownAnswersWhoseBodyDoesNotCome(t *testing.T) {
 			t.Errorf("it takes %s", took)
 		}
 	})
+}
+
+// TestShutdownFinishesWhatWaitsForALock has another process hold the lock when the shutdown begins.
+func TestShutdownFinishesWhatWaitsForALock(t *testing.T) {
+	b := open(t)
+	unlock := b.lock()
+	var recording, down sync.WaitGroup
+	recording.Go(func() { b.record("hello") })
+	b.came.waitFor(t, 1, "POST /record")
+	down.Go(func() {
+		if err := b.server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+	for { // until it has begun
+		conn, err := net.Dial("tcp", b.addr)
+		if err != nil {
+			break
+		}
+		conn.Close()
+	}
+	unlock()
+	recording.Wait()
+	down.Wait()
+	if got := b.values(); len(got) != 1 || got[0] != "hello" {
+		t.Errorf("the book holds %q", got)
+	}
 }

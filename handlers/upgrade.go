@@ -7,6 +7,7 @@ import (
 	"log/slog"
 
 	"entgo.io/ent/dialect"
+	"entgo.io/ent/dialect/sql"
 
 	"daybook/ent"
 	"daybook/ent/message"
@@ -17,9 +18,13 @@ import (
 const foldSize, foldText = 2000, 1 << 20
 
 // Upgrade folds the messages that an older version recorded, so that they can be searched; a million takes about ten seconds. Call
-// it after database.Migrate, before messages are recorded. After an interruption, the next call continues.
+// it after database.Migrate, before messages are recorded. After an interruption, the next call continues. It logs a warning if the
+// database has no index for searching.
 func Upgrade(ctx context.Context, driver dialect.Driver, log *slog.Logger) error {
 	client := ent.NewClient(ent.Driver(driver))
+	if err := warnOfMissingIndex(ctx, client, driver.Dialect(), log); err != nil {
+		return fmt.Errorf("look for the index for searching: %w", err)
+	}
 	from := reader{client: client, dialect: driver.Dialect()}
 	// The oldest are folded first, so the newest shows whether anything is left.
 	newest, err := client.Message.Query().Order(newestFirst).Select(message.FieldID, message.FieldFolded).First(ctx)
@@ -41,6 +46,25 @@ func Upgrade(ctx context.Context, driver dialect.Driver, log *slog.Logger) error
 		log.LogAttrs(ctx, slog.LevelInfo, "folded messages for searching", slog.Int("up_to", folded), slog.Int("of", newest.ID))
 	}
 	return nil
+}
+
+// warnOfMissingIndex logs a warning if the server has no pg_trgm, or did not let the migration's role use it. On SQLite, every search
+// reads the messages.
+func warnOfMissingIndex(ctx context.Context, client *ent.Client, name string, log *slog.Logger) error {
+	if name != dialect.Postgres {
+		return nil
+	}
+	rows, err := client.QueryContext(ctx, "SELECT to_regclass('messages_folded_trigrams') IS NULL")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	missing, err := sql.ScanBool(rows)
+	if missing {
+		log.LogAttrs(ctx, slog.LevelWarn, "searches read every message, because there is no index for them: "+
+			"install the extension pg_trgm and create the index (docs/operating.md, Search)")
+	}
+	return err
 }
 
 // fold folds the messages in one transaction.

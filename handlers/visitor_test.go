@@ -29,7 +29,7 @@ func (b tab) run(script string) {
 
 // TestDraftOutlivesAReload reloads the list and the page that asks to confirm, before and after the message is recorded.
 func TestDraftOutlivesAReload(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	for _, path := range []string{"/", "/record", "/record?msg=linked"} {
 		tab.do(chromedp.Navigate(b.url + path))
 		key := get(tab, chromedp.Evaluate[string](`document.querySelector("[name=key]").value`))
@@ -61,7 +61,7 @@ func TestDraftOutlivesAReload(t *testing.T) {
 
 // TestSearchFieldHasRoom looks where the field is on a narrow phone and on a wide screen.
 func TestSearchFieldHasRoom(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	for width, below := range map[int64]bool{320: true, 1280: false} {
 		tab.do(chromedp.EmulateViewport(width, 600), chromedp.Navigate(b.url))
 		if !tab.is(fmt.Sprintf(`(() => {
@@ -75,7 +75,7 @@ func TestSearchFieldHasRoom(t *testing.T) {
 
 // TestDayStaysInSight scrolls through a day.
 func TestDayStaysInSight(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.fill(60)
 	b.exec("UPDATE messages SET recorded_at = '2026-11-19 07:05:09+00:00' WHERE id < 31")
 	tab.do(chromedp.EmulateViewport(800, 600), chromedp.Navigate(b.url))
@@ -104,7 +104,7 @@ func slash(modifier kb.Modifier) chromedp.Action[chromedp.Void] {
 }
 
 func TestSlashLeadsToTheSearch(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	for _, path := range []string{"/", "/record", "/messages/404", "/?q=words"} {
 		tab.do(chromedp.Navigate(b.url + path))
 		tab.do(slash(kb.ModifierAlt))
@@ -127,7 +127,7 @@ func TestSlashLeadsToTheSearch(t *testing.T) {
 
 // TestFocusReturnsWhereThereIsAMouse records by the button. On a phone, the focus would open the keyboard.
 func TestFocusReturnsWhereThereIsAMouse(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	for _, test := range []struct{ before, focused string }{
 		{``, "TEXTAREA"},
 		{`window.matchMedia = () => ({matches: false})`, "BUTTON"},
@@ -145,7 +145,7 @@ func TestFocusReturnsWhereThereIsAMouse(t *testing.T) {
 
 // TestMessageIsNeverInTheListAndInTheField holds back the answer until the stream has brought the message.
 func TestMessageIsNeverInTheListAndInTheField(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	answer := make(chan struct{})
 	tab.do(chromedp.Navigate(b.front(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != "POST" {
@@ -185,7 +185,7 @@ func TestMessageIsNeverInTheListAndInTheField(t *testing.T) {
 
 // TestPageSaysWhetherItIsConnected takes the server away for a moment, and for long.
 func TestPageSaysWhetherItIsConnected(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	var away atomic.Bool
 	var cut atomic.Value // ends the stream
 	tab.do(chromedp.Navigate(b.front(func(_ http.ResponseWriter, r *http.Request) {
@@ -220,7 +220,7 @@ func TestPageSaysWhetherItIsConnected(t *testing.T) {
 
 // TestOthersMessagesAreAnnounced listens as a screen reader does.
 func TestOthersMessagesAreAnnounced(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	tab.do(chromedp.Navigate(b.url))
 	b.came.waitFor(t, 1, "/live?after=0")
 	tab.run(`
@@ -243,7 +243,7 @@ func TestOthersMessagesAreAnnounced(t *testing.T) {
 
 // TestPageAsksToConfirm opens the form with a message and without, and refuses one.
 func TestPageAsksToConfirm(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	for path, want := range map[string]string{"/record": "Record a message", "/record?msg=": "Record a message", "/record?msg=linked": "Record this message?"} {
 		tab.do(chromedp.Navigate(b.url + path))
 		if got := get(tab, chromedp.Evaluate[string](`document.querySelector("h1").textContent`)); got != want {
@@ -264,7 +264,7 @@ func TestPageAsksToConfirm(t *testing.T) {
 
 // TestFooterLeadsToEverything follows its links, and runs its command.
 func TestFooterLeadsToEverything(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.fill(60)
 	direct := b.send("GET", "/", "", "Accept", browser).body
 	if want := "curl -N " + b.addr + "/live</code>"; !strings.Contains(direct, want) {
@@ -288,7 +288,7 @@ func TestFooterLeadsToEverything(t *testing.T) {
 
 // TestPageGoesOnAHomeScreen reads the manifest as a phone does, behind a proxy.
 func TestPageGoesOnAHomeScreen(t *testing.T) {
-	b, tab := open(t), launch(t)
+	b, tab := browse(t)
 	b.url = b.behind("/tools/daybook")
 	tab.do(chromedp.Navigate(b.url + "/messages/404"))
 	var read browserpage.GetAppManifestResult
