@@ -73,6 +73,9 @@ func describe(err error) (status int, sentence string) {
 	var invalid schema.Invalid
 	var refused *echo.HTTPError
 	switch {
+	case database.IsUnknown(err): // whatever was said after that
+		return http.StatusInternalServerError, "It is not known whether the message was recorded, because the connection to the " +
+			"database was lost. Please look for it before you send it again."
 	case errors.As(err, &invalid):
 		return http.StatusUnprocessableEntity, "The message " + invalid.Error() + "."
 	case errors.Is(err, echo.ErrNotFound):
@@ -83,9 +86,6 @@ func describe(err error) (status int, sentence string) {
 		return http.StatusRequestEntityTooLarge, "The request is larger than any message may be."
 	case errors.As(err, &refused):
 		return refused.Code, fmt.Sprint(refused.Message)
-	case database.IsUnknown(err): // whatever the server has said last
-		return http.StatusInternalServerError, "It is not known whether the message was recorded, because the connection to the " +
-			"database was lost. Please look for it before you send it again."
 	case database.IsFull(err):
 		return http.StatusInsufficientStorage, "The disk is full, so nothing was recorded."
 	case database.IsReadOnly(err):
