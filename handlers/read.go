@@ -55,7 +55,8 @@ func (r reader) rows(
 	}
 	order(query)
 	statement, args := query.Query()
-	if much := most*r.largest > 4*text; much && r.dialect == dialect.Postgres { // it sends the whole result, however much is read
+	// PostgreSQL sends the whole result, however much of it is read. For an ordinary page, that is little more.
+	if much := most > pageSize+1 || most*r.largest > 4*text; much && r.dialect == dialect.Postgres {
 		statement = fmt.Sprintf(`SELECT id, value, recorded_at FROM (
 			SELECT *, row_number() OVER rows AS place, sum(octet_length(value)) OVER rows AS size
 			FROM (%s) AS message WINDOW rows AS (ROWS UNBOUNDED PRECEDING)
