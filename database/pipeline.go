@@ -3,6 +3,7 @@ package database
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"io"
@@ -47,6 +48,31 @@ type pipelined struct {
 	*stdlib.Conn
 	begin  string      // the statement that begins a transaction, until it is sent
 	ending atomic.Bool // a statement that begins or ends a transaction has not been answered
+}
+
+// ResetSession is called by database/sql before the connection is used again. If it was lost while nobody used it, as when the server
+// was restarted, database/sql takes another one.
+func (c *pipelined) ResetSession(ctx context.Context) error {
+	if c.gone() {
+		return driver.ErrBadConn
+	}
+	return c.Conn.ResetSession(ctx)
+}
+
+// gone reports whether the server has closed the connection. It does not ask the server, unless something has arrived.
+func (c *pipelined) gone() bool {
+	conn := c.Conn.Conn().PgConn()
+	network := conn.Conn()
+	if encrypted, ok := network.(*tls.Conn); ok {
+		network = encrypted.NetConn()
+	}
+	received, err := peek(network)
+	if received { // a notice, or why the server ends it
+		ctx, cancel := endingContext()
+		defer cancel()
+		err = conn.Ping(ctx)
+	}
+	return err != nil
 }
 
 // pending returns the statement to send first, if there is one.

@@ -2,7 +2,6 @@ package database
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -107,7 +106,7 @@ func (d *postgresDriver) BeginTx(ctx context.Context, options *sql.TxOptions) (d
 
 // ExecContext runs a statement outside of a transaction.
 func (d *postgresDriver) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	conn, err := d.take(ctx)
+	conn, err := d.pool.take(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +121,7 @@ func (d *postgresDriver) QueryContext(ctx context.Context, query string, args ..
 	if err != nil {
 		return nil, err
 	}
-	conn, err := d.take(ctx)
+	conn, err := d.pool.take(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -136,24 +135,6 @@ func (d *postgresDriver) QueryContext(ctx context.Context, query string, args ..
 
 // selects reports whether a query only reads, as far as its first word says.
 var selects = regexp.MustCompile(`(?i)^\s*SELECT\b`).MatchString
-
-// take takes a connection. Some may have been lost while nobody used them, as when the server was restarted: then all of them
-// probably were, and take opens a new one.
-func (d *postgresDriver) take(ctx context.Context) (*sql.Conn, error) {
-	conn, err := d.pool.take(ctx)
-	if err != nil || !gone(conn) {
-		return conn, err
-	}
-	d.discard(conn)
-	d.closeIdle()
-	return d.pool.take(ctx)
-}
-
-// closeIdle closes the connections that nobody uses.
-func (d *postgresDriver) closeIdle() {
-	d.pool.db.SetMaxIdleConns(0)
-	d.pool.db.SetMaxIdleConns(cap(d.pool.places))
-}
 
 // discard closes the connection instead of leaving it to others.
 func (d *postgresDriver) discard(conn *sql.Conn) {
@@ -186,23 +167,4 @@ func lost(conn *sql.Conn) error {
 		return errLost
 	}
 	return nil
-}
-
-// gone reports whether the server has closed the connection. It does not ask the server, unless something has arrived.
-func gone(conn *sql.Conn) (gone bool) {
-	err := raw(conn, func(conn *pgconn.PgConn) error {
-		network := conn.Conn()
-		if encrypted, ok := network.(*tls.Conn); ok {
-			network = encrypted.NetConn()
-		}
-		received, err := peek(network)
-		if received { // a notice, or why the server ends it
-			ctx, cancel := endingContext()
-			defer cancel()
-			err = conn.Ping(ctx)
-		}
-		gone = err != nil
-		return nil
-	})
-	return gone || err != nil
 }

@@ -31,7 +31,7 @@ func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
 			return nil, err
 		}
 	}
-	if s.conn, err = s.driver.take(ctx); err != nil {
+	if s.conn, err = s.driver.pool.take(ctx); err != nil {
 		s.leave()
 		return nil, err
 	}
@@ -51,11 +51,8 @@ func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
 	return s.conn, nil
 }
 
-// discard closes the connection. If it was lost, those that nobody uses now probably were, too.
+// discard closes the connection.
 func (s *session) discard() {
-	if s.err() != nil {
-		s.driver.closeIdle()
-	}
 	s.driver.discard(s.conn)
 	s.leave()
 }
@@ -121,13 +118,23 @@ func (s *session) unsent() (unsent bool) {
 	return unsent
 }
 
+// gone reports whether the server has closed the connection.
+func (s *session) gone() bool {
+	gone := true // unless Raw calls the function
+	_ = s.conn.Raw(func(conn any) error {
+		gone = conn.(*pipelined).gone()
+		return nil
+	})
+	return gone
+}
+
 // end ends the transaction. If the connection is lost during COMMIT, nobody knows whether the server has committed.
 func (s *session) end(commit bool) error {
 	if s.unsent() {
 		s.give()
 		return nil
 	}
-	if commit && gone(s.conn) {
+	if commit && s.gone() {
 		s.discard()
 		return errLost
 	}
