@@ -3,6 +3,9 @@ package database
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -68,6 +71,15 @@ func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
 		}
 	}
 	conn, err := p.db.Conn(ctx)
+	for range cap(p.places) {
+		if !errors.Is(err, driver.ErrBadConn) {
+			break
+		}
+		conn, err = p.db.Conn(ctx) // database/sql gives up after three that were lost
+	}
+	if errors.Is(err, driver.ErrBadConn) {
+		err = fmt.Errorf("%w: %w", errLost, err)
+	}
 	if err != nil {
 		p.giveBack(1)
 	}
