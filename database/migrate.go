@@ -9,8 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"sync"
-	"time"
 
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/postgres"
@@ -169,49 +167,6 @@ type unchecked struct {
 
 func (unchecked) CheckClean(context.Context, *migrate.TableIdent) error { return nil }
 
-// progressInterval is the time between two records of a statement that takes long.
-const progressInterval = 2 * time.Second
-
-// progress logs which statement of the migrations runs, if it takes long. Atlas tells it.
-type progress struct {
-	log    *slog.Logger
-	file   string
-	number int    // of the statement in the file
-	end    func() // stops logging the last one
-}
-
-func (p *progress) Log(entry migrate.LogEntry) {
-	switch entry := entry.(type) {
-	case migrate.LogFile:
-		p.file, p.number = entry.File.Name(), 0
-	case migrate.LogStmt:
-		p.end()
-		p.number++
-		p.end = p.every(progressInterval, slog.String("file", p.file), slog.Int("statement", p.number))
-	}
-}
-
-// every logs the statement at each interval until the returned function is called.
-func (p *progress) every(interval time.Duration, statement ...any) (stop func()) {
-	begun, done := time.Now(), make(chan struct{})
-	var logging sync.WaitGroup
-	logging.Go(func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(interval):
-				p.log.Info("migrating", append(statement, slog.Duration("for", time.Since(begun)))...)
-			}
-		}
-	})
-	return func() {
-		close(done)
-		logging.Wait()
-		p.end = func() {}
-	}
-}
-
 // last returns the number of the last file.
 func (m *migration) last() int {
 	if len(m.files) == 0 {
@@ -314,42 +269,6 @@ func (m *migration) mark(ctx context.Context, found int) error {
 	mark := fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, m.last())
 	return m.tx.Exec(ctx, mark, []any{}, nil)
 }
-
-// createRevisions creates the table of the files that were applied.
-const createRevisions = `CREATE TABLE applied_migrations (version text NOT NULL PRIMARY KEY, description text NOT NULL, hash text NOT NULL,
-	applied_at timestamp with time zone NOT NULL DEFAULT CURRENT_TIMESTAMP)`
-
-// Ident and the following methods are Atlas's RevisionReadWriter.
-func (m *migration) Ident() *migrate.TableIdent {
-	return &migrate.TableIdent{Name: "applied_migrations"}
-}
-
-// ReadRevisions returns which files were applied, in the order of their versions.
-func (m *migration) ReadRevisions(ctx context.Context) (revisions []*migrate.Revision, err error) {
-	rows, err := query[struct{ Version, Description, Hash string }](ctx, m.tx,
-		"SELECT version, description, hash FROM applied_migrations ORDER BY version")
-	for _, row := range rows {
-		revisions = append(revisions, &migrate.Revision{Version: row.Version, Description: row.Description, Hash: row.Hash})
-	}
-	return revisions, err
-}
-
-// ReadRevision finds none: Atlas asks only for files that were not applied.
-func (m *migration) ReadRevision(context.Context, string) (*migrate.Revision, error) {
-	return nil, migrate.ErrRevisionNotExist
-}
-
-// WriteRevision notes a file that was applied. A part of one is never committed, so it needs no note.
-func (m *migration) WriteRevision(ctx context.Context, r *migrate.Revision) error {
-	if r.Applied < r.Total {
-		return nil
-	}
-	const insert = "INSERT INTO applied_migrations (version, description, hash) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
-	return m.tx.Exec(ctx, insert, []any{r.Version, r.Description, r.Hash}, nil)
-}
-
-// DeleteRevision is never called.
-func (m *migration) DeleteRevision(context.Context, string) error { return errors.ErrUnsupported }
 
 // query returns a query's rows.
 func query[T any](ctx context.Context, tx dialect.Tx, query string) (values []T, err error) {

@@ -11,12 +11,13 @@ import (
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// pipeliner opens connections that send BEGIN together with the transaction's first statement. That saves a round trip, which takes
-// both sides about as long as a short statement.
+// pipeliner opens connections that send BEGIN together with the transaction's first statement. That saves a round trip, and the server
+// about a quarter of its time for a short transaction.
 type pipeliner struct{ config *pgx.ConnConfig }
 
 func (p pipeliner) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
@@ -53,16 +54,17 @@ type pipelined struct {
 // ResetSession is called by database/sql before the connection is used again. If it was lost while nobody used it, as when the server
 // was restarted, database/sql takes another one.
 func (c *pipelined) ResetSession(ctx context.Context) error {
-	if c.gone() {
+	if !c.there() {
 		return driver.ErrBadConn
 	}
 	return c.Conn.ResetSession(ctx)
 }
 
-// gone reports whether the server has closed the connection. It does not ask the server, unless something has arrived.
-func (c *pipelined) gone() bool {
-	conn := c.Conn.Conn().PgConn()
-	network := conn.Conn()
+func (c *pipelined) server() *pgconn.PgConn { return c.Conn.Conn().PgConn() }
+
+// there reports whether the server has not closed the connection. It does not ask the server, unless something has arrived.
+func (c *pipelined) there() bool {
+	network := c.server().Conn()
 	if encrypted, ok := network.(*tls.Conn); ok {
 		network = encrypted.NetConn()
 	}
@@ -70,9 +72,27 @@ func (c *pipelined) gone() bool {
 	if received { // a notice, or why the server ends it
 		ctx, cancel := endingContext()
 		defer cancel()
-		err = conn.Ping(ctx)
+		err = c.server().Ping(ctx)
 	}
-	return err != nil
+	return err == nil
+}
+
+// unsent reports whether BEGIN has not been sent, and forgets it: the first statement has failed before.
+func (c *pipelined) unsent() bool { return c.pending() != "" }
+
+// syncWait is the routine of PostgreSQL that says that it has committed without waiting for its standby.
+const syncWait = "SyncRepWaitForLSN"
+
+func noteUnreplicated(conn *pgconn.PgConn, notice *pgconn.Notice) {
+	if notice.Routine == syncWait {
+		conn.CustomData()[syncWait] = true
+	}
+}
+
+// unreplicated reports whether the server has committed without waiting for its standby: an administrator has cancelled the wait.
+func (c *pipelined) unreplicated() bool {
+	_, noted := c.server().CustomData()[syncWait]
+	return noted
 }
 
 // pending returns the statement to send first, if there is one.
@@ -85,7 +105,7 @@ func (c *pipelined) pending() string {
 func (c *pipelined) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	begin := c.pending()
 	if begin == "" {
-		if inTransaction := c.Conn.Conn().PgConn().TxStatus() != 'I'; inTransaction && len(args) == 0 {
+		if inTransaction := c.server().TxStatus() != 'I'; inTransaction && len(args) == 0 {
 			return c.execOne(ctx, query)
 		}
 		return c.Conn.ExecContext(ctx, query, args)
@@ -93,7 +113,7 @@ func (c *pipelined) ExecContext(ctx context.Context, query string, args []driver
 	results := c.send(ctx, begin, query, args)
 	_, err := results.Exec()
 	if err != nil {
-		return nil, errors.Join(err, results.Close())
+		return nil, cmp.Or(err, results.Close())
 	}
 	tag, err := results.Exec()
 	if err = cmp.Or(err, results.Close()); err != nil {

@@ -151,16 +151,16 @@ func outside(ctx context.Context, conn *sql.Conn, err error) error {
 	return fmt.Errorf("%w: %w", errUnknown, because(ctx, err))
 }
 
-// raw calls the function with the connection to the server.
-func raw(conn *sql.Conn, fn func(*pgconn.PgConn) error) error {
-	return conn.Raw(func(conn any) error { return fn(conn.(*pipelined).Conn.Conn().PgConn()) })
+// raw calls the function with the connection, unless it is closed.
+func raw(conn *sql.Conn, fn func(*pipelined) error) error {
+	return conn.Raw(func(conn any) error { return fn(conn.(*pipelined)) })
 }
 
 // lost returns errLost after the connection was lost.
 func lost(conn *sql.Conn) error {
 	closed := true // unless raw calls the function
-	_ = raw(conn, func(conn *pgconn.PgConn) error {
-		closed = conn.IsClosed()
+	_ = raw(conn, func(conn *pipelined) error {
+		closed = conn.server().IsClosed()
 		return nil
 	})
 	if closed {

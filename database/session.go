@@ -36,8 +36,8 @@ func (s *session) begin(ctx context.Context) (conn *sql.Conn, err error) {
 		return nil, err
 	}
 	if s.driver.config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		err = s.conn.Raw(func(conn any) error {
-			conn.(*pipelined).begin = s.statement
+		err = raw(s.conn, func(conn *pipelined) error {
+			conn.begin = s.statement
 			return nil
 		})
 	} else {
@@ -74,15 +74,14 @@ func (s *session) leave() {
 func (s *session) run(statement string) (command string, err error) {
 	ctx, cancel := endingContext()
 	defer cancel()
-	err = s.conn.Raw(func(conn any) error {
-		c := conn.(*pipelined)
-		c.ending.Store(true)
-		reader := c.Conn.Conn().PgConn().Exec(ctx, statement)
-		unsent := c.Conn.Conn().IsClosed()
+	err = raw(s.conn, func(conn *pipelined) error {
+		conn.ending.Store(true)
+		reader := conn.server().Exec(ctx, statement)
+		unsent := conn.server().IsClosed()
 		results, err := reader.ReadAll()
 		switch {
 		case err == nil:
-			c.ending.Store(false)
+			conn.ending.Store(false)
 			command = results[0].CommandTag.String()
 		case unsent && pgconn.SafeToRetry(err):
 			err = fmt.Errorf("%w: %w", errUnsent, err)
@@ -101,40 +100,28 @@ func (s *session) admit(ctx context.Context, query string) (context.Context, err
 	if controls(query) && !undoesSavepoint(query) {
 		return ctx, errControl
 	}
-	busy := false
-	_ = raw(s.conn, func(conn *pgconn.PgConn) error { busy = conn.IsBusy(); return nil })
-	if busy {
+	if s.is(func(conn *pipelined) bool { return conn.server().IsBusy() }) {
 		return ctx, errReading
 	}
 	return ctx, nil
 }
 
-// unsent reports whether BEGIN has not been sent: the first statement has failed before.
-func (s *session) unsent() (unsent bool) {
-	_ = s.conn.Raw(func(conn any) error {
-		unsent = conn.(*pipelined).pending() != ""
+// is reports whether the connection is as the function says.
+func (s *session) is(so func(*pipelined) bool) (is bool) {
+	_ = raw(s.conn, func(conn *pipelined) error { // fails if the connection is lost, of which err tells
+		is = so(conn)
 		return nil
 	})
-	return unsent
-}
-
-// gone reports whether the server has closed the connection.
-func (s *session) gone() bool {
-	gone := true // unless Raw calls the function
-	_ = s.conn.Raw(func(conn any) error {
-		gone = conn.(*pipelined).gone()
-		return nil
-	})
-	return gone
+	return is
 }
 
 // end ends the transaction. If the connection is lost during COMMIT, nobody knows whether the server has committed.
 func (s *session) end(commit bool) error {
-	if s.unsent() {
+	if s.is((*pipelined).unsent) {
 		s.give()
 		return nil
 	}
-	if commit && s.gone() {
+	if commit && !s.is((*pipelined).there) {
 		s.discard()
 		return errLost
 	}
@@ -156,7 +143,7 @@ func (s *session) end(commit bool) error {
 			return fmt.Errorf("%w: %w", errUnknown, err)
 		}
 		return errors.Join(lost, err)
-	case s.unreplicated():
+	case s.is((*pipelined).unreplicated):
 		s.discard()
 		return fmt.Errorf("%w: the wait for the synchronous standby was cancelled", errUnknown)
 	}
@@ -165,24 +152,6 @@ func (s *session) end(commit bool) error {
 		return fmt.Errorf("%w (answer to %s: %s)", ErrRolledBack, statement, command)
 	}
 	return nil
-}
-
-// unreplicated reports whether the server has committed without waiting for its standby: an administrator has cancelled the wait.
-func (s *session) unreplicated() (noted bool) {
-	_ = raw(s.conn, func(conn *pgconn.PgConn) error {
-		_, noted = conn.CustomData()[unreplicated]
-		return nil
-	})
-	return noted
-}
-
-// unreplicated is the routine of PostgreSQL that says so.
-const unreplicated = "SyncRepWaitForLSN"
-
-func noteUnreplicated(conn *pgconn.PgConn, notice *pgconn.Notice) {
-	if notice.Routine == unreplicated {
-		conn.CustomData()[unreplicated] = true
-	}
 }
 
 // blocksOthers reports whether others may wait: for a lock, which only the server knows, or for a connection.
