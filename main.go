@@ -48,9 +48,15 @@ const gcPercent = 200
 
 // commandLine has the flags and commands. Each flag also has an environment variable: DAYBOOK_ and the flag's name.
 type commandLine struct {
-	Listen     string `default:"127.0.0.1:8080" help:"Address to listen on: host:port, or unix:/path/to.sock."`
-	Database   string `default:"daybook.db" help:"SQLite database file, which is created if it does not exist, or a PostgreSQL server: postgres://…"`
-	Open       bool   `help:"Allow an address that other machines can reach. Anyone who reaches it can read and record."`
+	Listen   string `default:"127.0.0.1:8080" help:"Address to listen on: host:port, or unix:/path/to.sock."`
+	Database string `default:"daybook.db" help:"SQLite database file, which is created if it does not exist, or a PostgreSQL server: postgres://…"`
+
+	TokenFile string           `placeholder:"FILE" help:"File with the token that must be shown to record. DAYBOOK_TOKEN may have the token itself."`
+	Private   bool             `help:"The token must be shown to read, too."`
+	Open      bool             `help:"Listen on an address that other machines can reach without a token. Anyone who reaches it can read and record."`
+	Host      []string         `placeholder:"NAME" help:"Names by which visitors call the server, besides localhost and IP addresses (*: any name)."`
+	Proxy     []handlers.Proxy `placeholder:"CIDR" help:"Reverse proxies whose X-Forwarded-For, -Proto and -Host are believed: addresses, CIDR prefixes, or unix for those on a Unix socket."`
+
 	MaxMessage int    `default:"65536" help:"Maximum size of a message, in bytes."`
 	Log        string `default:"text" enum:"text,json" help:"Format of the log on standard error: text or json."`
 	Debug      bool   `help:"Log each transaction and each statement with its values."`
@@ -65,6 +71,11 @@ type commandLine struct {
 func (l *commandLine) Validate() error {
 	if l.MaxMessage < 1 || l.MaxMessage > schema.MaxValue {
 		return fmt.Errorf("--max-message must be between 1 and %d", schema.MaxValue)
+	}
+	if _, inEnvironment := os.LookupEnv(tokenVariable); inEnvironment && l.TokenFile != "" {
+		return fmt.Errorf("use either --token-file or %s, not both", tokenVariable)
+	} else if l.Private && !inEnvironment && l.TokenFile == "" {
+		return fmt.Errorf("--private needs a token: --token-file or %s", tokenVariable)
 	}
 	return nil
 }
@@ -109,13 +120,17 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	listener, err := listen(l.Listen, l.Open)
+	log := l.logger(stderr)
+	token, err := l.token(log)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(l.Listen, l.Open || token != "")
 	if err != nil {
 		return err
 	}
 	defer listener.Close() // for the returns before the server closes it
 
-	log := l.logger(stderr)
 	driver, err := l.openDatabase(ctx, log)
 	if errors.Is(err, context.Canceled) {
 		return nil // stopped during the upgrade, which the next start continues
@@ -130,7 +145,13 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	}
 
 	var running atomic.Int64 // requests
-	app := handlers.New(client, driver, log, l.MaxMessage)
+	app := handlers.New(handlers.Config{
+		Client:     client,
+		Driver:     driver,
+		Log:        log,
+		MaxMessage: l.MaxMessage,
+		Access:     handlers.Access{Token: token, Private: l.Private, Hosts: l.Host, Proxies: l.Proxy},
+	})
 	server := app.Server
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		running.Add(1)
@@ -139,7 +160,7 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	for _, sentence := range greeting(listener.Addr()) {
+	for _, sentence := range l.greeting(listener.Addr()) {
 		l.say(stderr, slog.LevelInfo, sentence)
 	}
 	select {
@@ -209,8 +230,45 @@ func place(database string) string {
 	return scheme + "://" + rest[strings.LastIndexByte(rest, '@')+1:]
 }
 
-// listen listens on host:port, or on unix:/path. An address that other machines can reach must be allowed by --open, because
-// everyone who can reach it can record.
+// tokenVariable is the environment variable that may have the token. There is no flag for it: others can see a process's flags.
+const tokenVariable = "DAYBOOK_TOKEN"
+
+// minToken is the length of the shortest token in characters.
+const minToken = 16
+
+// token returns the token that must be shown to record, or "" if there is none.
+func (l *commandLine) token(log *slog.Logger) (string, error) {
+	token, found := os.LookupEnv(tokenVariable)
+	source := tokenVariable
+	if l.TokenFile != "" {
+		content, err := os.ReadFile(l.TokenFile)
+		if err != nil {
+			return "", fmt.Errorf("the token cannot be read: %w", err)
+		}
+		info, err := os.Stat(l.TokenFile)
+		if err != nil {
+			return "", fmt.Errorf("the token cannot be read: %w", err)
+		}
+		if info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" {
+			log.Warn("every user of this machine can read the token: chmod o-r "+l.TokenFile, slog.String("file", l.TokenFile))
+		}
+		token, found, source = strings.TrimSpace(string(content)), true, l.TokenFile
+	}
+	visible := func(r rune) bool { return r > ' ' && r <= '~' }
+	switch {
+	case !found:
+		return "", nil
+	case strings.ContainsFunc(token, func(r rune) bool { return !visible(r) }):
+		return "", fmt.Errorf("the token in %s has a space or another character that is not visible ASCII", source)
+	case len(token) < minToken:
+		return "", fmt.Errorf("the token in %s has %d characters: use at least %d, for example those of openssl rand -hex 32",
+			source, len(token), minToken)
+	}
+	return token, nil
+}
+
+// listen listens on host:port, or on unix:/path. An address that other machines can reach must be allowed, by a token or by --open,
+// because everyone who can reach it can record.
 func listen(address string, open bool) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return listenUnix(path)
@@ -220,7 +278,7 @@ func listen(address string, open bool) (net.Listener, error) {
 		return nil, fmt.Errorf("cannot listen on %q: use host:port or unix:/path/to.sock (%w)", address, err)
 	}
 	if !tcp.IP.IsLoopback() && !open {
-		return nil, fmt.Errorf("other machines can reach %s, and could read and record: use --open to allow that", address)
+		return nil, fmt.Errorf("other machines can reach %s, and could read and record: use --token-file, or --open to allow that", address)
 	}
 	listener, err := net.ListenTCP("tcp", tcp)
 	switch {
@@ -255,15 +313,21 @@ func listenUnix(path string) (net.Listener, error) {
 }
 
 // greeting says where the server is, and how to record from a terminal.
-func greeting(addr net.Addr) []string {
+func (l *commandLine) greeting(addr net.Addr) []string {
+	curl := "Try: curl "
+	if l.TokenFile != "" {
+		curl += fmt.Sprintf(`-H "Authorization: Bearer $(cat %s)" `, l.TokenFile)
+	} else if os.Getenv(tokenVariable) != "" {
+		curl += `-H "Authorization: Bearer $` + tokenVariable + `" `
+	}
 	if addr.Network() == "unix" {
-		return []string{"Daybook listens on " + addr.String(), fmt.Sprintf("Try: curl --unix-socket %s -d 'hello world' localhost/record", addr)}
+		return []string{"Daybook listens on " + addr.String(), fmt.Sprintf("%s--unix-socket %s -d 'hello world' localhost/record", curl, addr)}
 	}
 	host := addr.String()
 	if tcp := addr.(*net.TCPAddr); tcp.IP.IsUnspecified() {
 		host = fmt.Sprintf("localhost:%d", tcp.Port)
 	}
-	return []string{"Daybook is at http://" + host, fmt.Sprintf("Try: curl -d 'hello world' %s/record", host)}
+	return []string{"Daybook is at http://" + host, fmt.Sprintf("%s-d 'hello world' %s/record", curl, host)}
 }
 
 func printVersion() error {

@@ -342,7 +342,7 @@ func TestRefusedStart(t *testing.T) {
 		sentence string
 	}{
 		{"a taken port", []string{"--listen=" + taken.Addr().String()}, 1, "another program listens on " + taken.Addr().String() + ": stop it, or use another address"},
-		{"all addresses", []string{"--listen=0.0.0.0:0"}, 1, "other machines can reach 0.0.0.0:0, and could read and record: use --open"},
+		{"all addresses", []string{"--listen=0.0.0.0:0"}, 1, "other machines can reach 0.0.0.0:0, and could read and record: use --token-file, or --open to allow that"},
 		{"all addresses, unsaid", []string{"DAYBOOK_LISTEN=:0"}, 1, "other machines can reach :0"},
 		{"no address", []string{"--listen=here"}, 1, `cannot listen on "here": use host:port`},
 		{"a file for a socket", []string{"--listen=unix:letter.txt"}, 1, "letter.txt is not a socket: use another path"},

@@ -64,7 +64,6 @@ func render(c echo.Context, body *bytes.Buffer, format format, view views.View) 
 	list, isList := view.(views.Messages)
 	switch {
 	case format == html:
-		pageHeaders(c.Response().Header())
 		return view.HTML(root(c)).Render(c.Request().Context(), body)
 	case format == atom && isList:
 		body.WriteString(xml.Header)
@@ -95,14 +94,6 @@ func announce(c echo.Context, format format, status int) {
 	}
 	c.Response().Header().Set(echo.HeaderContentType, contentType+"; charset=utf-8")
 	c.Response().Header().Add(echo.HeaderVary, "Accept")
-}
-
-// pageHeaders sets the headers of a page. It loads nothing from other sites and runs no script but ours. With the policy
-// "no-referrer" its forms would lose their Origin.
-func pageHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "+
-		"connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
-	h.Set("Referrer-Policy", "same-origin")
 }
 
 // link adds the addresses of the older and the newer page to the headers (RFC 8288). A list that begins with the newest goes on

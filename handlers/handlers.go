@@ -21,6 +21,15 @@ import (
 	"daybook/transaction"
 )
 
+// Config is what an application is made of.
+type Config struct {
+	Client     *ent.Client
+	Driver     dialect.Driver // the client's
+	Log        *slog.Logger   // for requests, and the causes of errors
+	MaxMessage int            // bytes
+	Access     Access
+}
+
 // app is what the handlers share.
 type app struct {
 	client     *ent.Client
@@ -29,45 +38,59 @@ type app struct {
 	horizon    *horizon
 	shutdown   context.Context // ends when it begins
 	log        *slog.Logger
+	denials    *denials
 	maxMessage int // bytes
+	access     Access
 	zone       *time.Location
 }
 
-// New returns the application, whose Server is ready to serve. It stores messages of at most maxMessage bytes with the client of the
-// driver, and logs requests and the causes of errors to log.
-func New(client *ent.Client, driver dialect.Driver, log *slog.Logger, maxMessage int) *echo.Echo {
+// New returns the application, whose Server is ready to serve.
+func New(config Config) *echo.Echo {
 	e := echo.New()
 	shutdown, begin := context.WithCancel(context.Background())
 	e.Server.RegisterOnShutdown(begin)
-	a := app{client: client, driver: driver, horizon: &horizon{}, shutdown: shutdown, log: log, maxMessage: maxMessage, zone: time.Local}
-	a.hub = live.New(shutdown, a.source(), log)
+	a := app{
+		client:     config.Client,
+		driver:     config.Driver,
+		horizon:    &horizon{},
+		shutdown:   shutdown,
+		log:        config.Log,
+		denials:    &denials{},
+		maxMessage: config.MaxMessage,
+		access:     config.Access,
+		zone:       time.Local,
+	}
+	a.hub = live.New(shutdown, a.source(), a.log)
 	e.HTTPErrorHandler = a.fail
-	limit(e.Server, log)
+	e.IPExtractor, e.SchemeExtractor = a.visitor, a.scheme
+	limit(e.Server, a.log)
 
-	// A request passes these from top to bottom, its answer from bottom to top.
+	// A request passes these from top to bottom, its answer from bottom to top, and then those of its route from left to right.
 	e.Use(
 		a.logRequest,
 		recoverPanic(),
 		a.limitClient,
-		headers,
+		a.headers,
+		a.believeProxy,
+		a.checkHost,
 		refuseCrossOrigin(),
-		limitBody(maxMessage),
-		transaction.Middleware(client.BeginTx,
-			transaction.Retry(repeatable),
-			transaction.Unavailable(database.IsBusy),
-			transaction.Unknown(database.IsUnknown),
-			transaction.Trace(database.Trace),
-			transaction.Log(log),
-		),
+	)
+	body := limitBody(a.maxMessage)
+	inTransaction := transaction.Middleware(a.client.BeginTx,
+		transaction.Retry(repeatable),
+		transaction.Unavailable(database.IsBusy),
+		transaction.Unknown(database.IsUnknown),
+		transaction.Trace(database.Trace),
+		transaction.Log(a.log),
 	)
 
 	read := []string{http.MethodGet, http.MethodHead}
-	e.Match(read, "/", a.list)
-	e.Match(read, "/feed", a.feed)
-	e.Match(read, "/live", a.follow, transaction.None)
-	e.Match(read, "/messages/:id", a.show)
-	e.Match(read, "/record", a.recordByAddress, transaction.Write)
-	e.POST("/record", a.record)
+	e.Match(read, "/", a.list, a.mayRead, inTransaction)
+	e.Match(read, "/feed", a.feed, a.mayRead, inTransaction)
+	e.Match(read, "/live", a.follow, a.mayRead, inTransaction, transaction.None)
+	e.Match(read, "/messages/:id", a.show, a.mayRead, inTransaction)
+	e.Match(read, "/record", a.recordByAddress, a.mayRecord, inTransaction, transaction.Write)
+	e.POST("/record", a.record, a.mayRecord, body, inTransaction)
 	e.Match(read, "/healthz", healthz)
 	e.Match(read, "/robots.txt", robots)
 	e.Match(read, "/static/:name", staticFile)

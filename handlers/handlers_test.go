@@ -88,6 +88,12 @@ func open(t *testing.T) *book {
 // openAt opens the book in the database at url.
 func openAt(t *testing.T, url string) *book {
 	t.Helper()
+	return openWith(t, url, handlers.Access{})
+}
+
+// openWith opens the book in the database at url, with its rules of access.
+func openWith(t *testing.T, url string, access handlers.Access) *book {
+	t.Helper()
 	driver, err := database.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +111,7 @@ func openAt(t *testing.T, url string) *book {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := handlers.New(client, driver, logger, maxMessage).Server
+	server := handlers.New(handlers.Config{Client: client, Driver: driver, Log: logger, MaxMessage: maxMessage, Access: access}).Server
 	handler := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(came, r.Method, r.RequestURI)

@@ -142,7 +142,7 @@ func TestBodyThatBreaksOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprint(conn, "POST /record HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nno length\r\n")
+	fmt.Fprint(conn, "POST /record HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nno length\r\n")
 	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -168,15 +168,15 @@ func TestHugeInput(t *testing.T) {
 		}
 	}
 	for _, test := range []struct{ name, request, body, want string }{
-		{"a gigabyte announced", "POST /record HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\n\r\n", "begins", "413"},
+		{"a gigabyte announced", "POST /record HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\n\r\n", "begins", "413"},
 		{"a gigabyte announced to whoever asks first",
-			"POST /record HTTP/1.1\r\nHost: x\r\nContent-Length: 1073741824\r\nExpect: 100-continue\r\n\r\n", "", "413"},
-		{"a body without end", "POST /record HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", strings.Repeat("1000\r\n"+strings.Repeat("x", 4096)+"\r\n", 100), "413"},
-		{"10,000 fields", "POST /record HTTP/1.1\r\nHost: x\r\nContent-Type: " + many.FormDataContentType() +
+			"POST /record HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\nExpect: 100-continue\r\n\r\n", "", "413"},
+		{"a body without end", "POST /record HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", strings.Repeat("1000\r\n"+strings.Repeat("x", 4096)+"\r\n", 100), "413"},
+		{"10,000 fields", "POST /record HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + many.FormDataContentType() +
 			fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n", fields.Len()), fields.String(), "413"},
-		{"a header of a megabyte", "GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", "", "431"},
-		{"an address of a megabyte", "GET /?q=" + strings.Repeat("x", 1<<20) + " HTTP/1.1\r\nHost: x\r\n\r\n", "", "431"},
-		{"a compressed body", "POST /record HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n", "\x1f\x8b\x08\x00", "422"},
+		{"a header of a megabyte", "GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: " + strings.Repeat("x", 1<<20) + "\r\n\r\n", "", "431"},
+		{"an address of a megabyte", "GET /?q=" + strings.Repeat("x", 1<<20) + " HTTP/1.1\r\nHost: localhost\r\n\r\n", "", "431"},
+		{"a compressed body", "POST /record HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n", "\x1f\x8b\x08\x00", "422"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			conn, err := net.Dial("tcp", b.addr)

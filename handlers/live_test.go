@@ -344,7 +344,9 @@ func inABubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 		if err := database.Migrate(t.Context(), driver, migrations.Files, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
-		b := &bubble{t, client, handlers.New(client, driver, slog.New(slog.DiscardHandler), maxMessage).Server, make(pipes)}
+		b := &bubble{t, client, handlers.New(handlers.Config{
+			Client: client, Driver: driver, Log: slog.New(slog.DiscardHandler), MaxMessage: maxMessage,
+		}).Server, make(pipes)}
 		var served sync.WaitGroup
 		served.Go(func() { _ = b.server.Serve(b.conns) })
 		t.Cleanup(func() {

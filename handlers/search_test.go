@@ -319,7 +319,9 @@ func TestSearchForARareWordUsesTheIndex(t *testing.T) {
 			statements = append(statements, statement)
 		}
 	})
-	b.url = "http://" + serve(t, handlers.New(ent.NewClient(ent.Driver(debug)), b.driver, slog.New(slog.DiscardHandler), maxMessage))
+	b.url = "http://" + serve(t, handlers.New(handlers.Config{
+		Client: ent.NewClient(ent.Driver(debug)), Driver: b.driver, Log: slog.New(slog.DiscardHandler), MaxMessage: maxMessage,
+	}))
 	for _, address := range []string{"/?q=needle", "/?all&q=needle"} {
 		statements = nil
 		got := b.send("GET", address, "").body
