@@ -138,6 +138,7 @@ func staticFile(c echo.Context) error {
 		return echo.ErrNotFound
 	}
 	c.Response().Header().Set("Cache-Control", "public, max-age=31536000, immutable")
+	c.Response().Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; sandbox") // the icon has a style
 	return c.Blob(http.StatusOK, file.ContentType, file.Content)
 }
 

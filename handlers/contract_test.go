@@ -2,10 +2,13 @@ package handlers_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"strings"
 	"testing"
+
+	"daybook/static"
 )
 
 // browser is what Chromium asks for when it opens a page.
@@ -193,29 +196,69 @@ func TestRefusedMessageStaysInTheForm(t *testing.T) {
 func TestHeadersOfEveryAnswer(t *testing.T) {
 	b := open(t)
 	b.record("hello")
-	for _, test := range []struct{ method, path, body, accept string }{
-		{"GET", "/", "", "*/*"},
-		{"GET", "/", "", browser},
-		{"GET", "/?all&format=ndjson", "", "*/*"},
-		{"GET", "/feed", "", "*/*"},
-		{"GET", "/nothing", "", "application/json"},
-		{"POST", "/record", "msg=a", browser},
+	for _, test := range []struct {
+		method, path, body, accept string
+		status                     int
+		negotiated                 bool
+	}{
+		{"GET", "/", "", "*/*", 200, true},
+		{"GET", "/", "", browser, 200, true},
+		{"HEAD", "/", "", browser, 200, true},
+		{"GET", "/?all&format=ndjson", "", "*/*", 200, true},
+		{"HEAD", "/live", "", "*/*", 200, true},
+		{"GET", "/feed", "", "*/*", 200, true},
+		{"GET", "/?limit=none", "", "*/*", 400, true},
+		{"GET", "/nothing", "", "application/json", 404, true},
+		{"GET", "/", "", "image/png", 406, true},
+		{"PATCH", "/", "", "*/*", 405, true},
+		{"POST", "/record", "msg=a", browser, 303, true},
+		{"POST", "/record", strings.Repeat("a", maxMessage+1), "*/*", 413, true},
+		{"POST", "/record", "", "*/*", 422, true},
+		{"GET", "/healthz", "", "*/*", 200, false},
+		{"GET", "/robots.txt", "", "*/*", 200, false},
+		{"GET", "/" + static.Path("daybook.css"), "", "*/*", 200, false},
+		{"GET", "/static/none.css", "", "*/*", 404, true},
 	} {
 		got := b.send(test.method, test.path, test.body, "Accept", test.accept, "Content-Type", form, "X-Request-Id", "forged")
-		for name, want := range map[string]string{"X-Frame-Options": "DENY", "Cross-Origin-Resource-Policy": "same-origin"} {
-			if got.header.Get(name) != want {
-				t.Errorf("%s %s as %s: %s is %q", test.method, test.path, test.accept, name, got.header.Get(name))
-			}
+		what := fmt.Sprintf("%s %s as %s", test.method, test.path, test.accept)
+		if got.status != test.status {
+			t.Errorf("%s: answered %d, want %d", what, got.status, test.status)
 		}
-		if vary := got.header.Get("Vary"); vary != "Accept" && test.path != "/feed" {
-			t.Errorf("%s %s as %s: Vary is %q", test.method, test.path, test.accept, vary)
-		}
-		if id := got.header.Get("X-Request-Id"); len(id) != 10 {
-			t.Errorf("%s %s: the request's ID is %q", test.method, test.path, id)
+		b.checkHeaders(what, got)
+		if vary := got.header.Get("Vary"); (vary == "Accept") != test.negotiated {
+			t.Errorf("%s: Vary is %q", what, vary)
 		}
 	}
+	b.checkHeaders("another name", b.sendTo("evil.example", "/"))
+	b.checkHeaders("another site", b.send("POST", "/record", "a", "Origin", "https://evil.example"))
+	b.exec("DROP TABLE messages")
+	b.checkHeaders("an internal error", b.send("GET", "/", ""))
 	if strings.Contains(b.log.String(), "forged") {
 		t.Error("the log has the client's own ID")
+	}
+}
+
+// checkHeaders checks the headers that every answer has.
+func (b *book) checkHeaders(what string, got answer) {
+	b.t.Helper()
+	for name, want := range map[string]string{
+		"X-Content-Type-Options":       "nosniff",
+		"X-Frame-Options":              "DENY",
+		"Cross-Origin-Resource-Policy": "same-origin",
+		"Cross-Origin-Opener-Policy":   "same-origin",
+		"Referrer-Policy":              "same-origin",
+		"Permissions-Policy":           "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+	} {
+		if got.header.Get(name) != want {
+			b.t.Errorf("%s: %s is %q", what, name, got.header.Get(name))
+		}
+	}
+	policy, file := got.header.Get("Content-Security-Policy"), strings.Contains(got.header.Get("Cache-Control"), "immutable")
+	if !strings.HasPrefix(policy, "default-src 'none'; ") || strings.Contains(policy, "unsafe") != file || strings.Contains(policy, "sandbox") != file {
+		b.t.Errorf("%s: the policy is %q", what, policy)
+	}
+	if id := got.header.Get("X-Request-Id"); len(id) != 10 {
+		b.t.Errorf("%s: the request's ID is %q", what, id)
 	}
 }
 

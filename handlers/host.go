@@ -19,8 +19,7 @@ func (a app) checkHost(next echo.HandlerFunc) echo.HandlerFunc {
 			slices.ContainsFunc(a.access.Hosts, func(host string) bool { return host == "*" || hostname(host) == name }) {
 			return next(c)
 		}
-		return refuse(http.StatusMisdirectedRequest,
-			"This server is not known by the name %q. Its operator can allow the name: --host=%s", name, name)
+		return refuse(http.StatusMisdirectedRequest, "%q is not a name of this server. Its operator can add it with --host.", name)
 	}
 }
 
@@ -29,7 +28,9 @@ func hostname(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if address, ok := strings.CutPrefix(host, "["); ok {
+		host = strings.TrimSuffix(address, "]")
+	}
 	return strings.ToLower(strings.TrimSuffix(host, "."))
 }
 
@@ -38,7 +39,7 @@ func hostname(host string) string {
 type Proxy struct{ netip.Prefix }
 
 // UnmarshalText reads an address, a prefix such as 10.0.0.0/8, or the word unix.
-func (p *Proxy) UnmarshalText(text []byte) error {
+func (p *Proxy) UnmarshalText(text []byte) (err error) {
 	if string(text) == "unix" {
 		return nil
 	}
@@ -46,7 +47,8 @@ func (p *Proxy) UnmarshalText(text []byte) error {
 		p.Prefix = netip.PrefixFrom(addr, addr.BitLen())
 		return nil
 	}
-	return p.Prefix.UnmarshalText(text)
+	p.Prefix, err = netip.ParsePrefix(string(text))
+	return err
 }
 
 // isProxy reports whether an address, which is invalid for a Unix socket, is that of a proxy that is believed.
