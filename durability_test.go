@@ -110,13 +110,7 @@ func checkBook(t *testing.T, path string, acknowledged map[string]bool) {
 // TestFlushComesBeforeTheAnswer watches the system calls of a server that is asked to record one message after another: before
 // each 201 that is written there is a flush of its own.
 func TestFlushComesBeforeTheAnswer(t *testing.T) {
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		if os.Getenv("DAYBOOK_TEST_STRICT") == "1" {
-			t.Fatal("there is no strace here; install it, for example with: apt-get install strace")
-		}
-		t.Skip("there is no strace here; install it, for example with: apt-get install strace")
-	}
+	strace := need(t, "strace")
 	folder := t.TempDir()
 	calls := filepath.Join(folder, "calls")
 	command := daybook(t, folder, "--listen=127.0.0.1:0")
@@ -134,6 +128,7 @@ func TestFlushComesBeforeTheAnswer(t *testing.T) {
 	const answer = `"HTTP/1.1 201`
 	var log []byte
 	for limit := time.Now().Add(10 * time.Second); strings.Count(string(log), answer) < 20; runtime.Gosched() {
+		var err error
 		if log, err = os.ReadFile(calls); err != nil || time.Now().After(limit) {
 			t.Fatalf("strace has not seen 20 answers: %v\n%s", err, log)
 		}

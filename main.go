@@ -120,8 +120,7 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	log := l.logger(stderr)
-	token, err := l.token(log)
+	token, err := l.token()
 	if err != nil {
 		return err
 	}
@@ -131,6 +130,7 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	}
 	defer listener.Close() // for the returns before the server closes it
 
+	log := l.logger(stderr)
 	driver, err := l.openDatabase(ctx, log)
 	if errors.Is(err, context.Canceled) {
 		return nil // stopped during the upgrade, which the next start continues
@@ -162,6 +162,9 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	go func() { served <- server.Serve(listener) }()
 	for _, sentence := range l.greeting(listener.Addr()) {
 		l.say(stderr, slog.LevelInfo, sentence)
+	}
+	if info, err := os.Stat(l.TokenFile); err == nil && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" {
+		log.Warn("every user of this machine can read the token: chmod o-r " + l.TokenFile)
 	}
 	select {
 	case err := <-served:
@@ -237,20 +240,13 @@ const tokenVariable = "DAYBOOK_TOKEN"
 const minToken = 16
 
 // token returns the token that must be shown to record, or "" if there is none.
-func (l *commandLine) token(log *slog.Logger) (string, error) {
+func (l *commandLine) token() (string, error) {
 	token, found := os.LookupEnv(tokenVariable)
 	source := tokenVariable
 	if l.TokenFile != "" {
 		content, err := os.ReadFile(l.TokenFile)
 		if err != nil {
 			return "", fmt.Errorf("the token cannot be read: %w", err)
-		}
-		info, err := os.Stat(l.TokenFile)
-		if err != nil {
-			return "", fmt.Errorf("the token cannot be read: %w", err)
-		}
-		if info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" {
-			log.Warn("every user of this machine can read the token: chmod o-r "+l.TokenFile, slog.String("file", l.TokenFile))
 		}
 		token, found, source = strings.TrimSpace(string(content)), true, l.TokenFile
 	}

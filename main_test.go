@@ -53,6 +53,18 @@ func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 	return command
 }
 
+// need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1.
+func need(t *testing.T, program string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil && os.Getenv("DAYBOOK_TEST_STRICT") == "1" {
+		t.Fatalf("there is no %s here; install it, for example with: apt-get install %[1]s", program)
+	} else if err != nil {
+		t.Skipf("there is no %s here; install it, for example with: apt-get install %[1]s", program)
+	}
+	return path
+}
+
 // address finds where a server says that it is.
 var address = regexp.MustCompile(`Daybook (?:is at|listens on) ([^\s"]+)`)
 
@@ -355,6 +367,13 @@ func TestRefusedStart(t *testing.T) {
 		{"an unknown flag", []string{"--colour"}, 2, "unknown flag --colour"},
 		{"an unknown flag, in JSON", []string{"--log=json", "--colour"}, 2, `"msg":"daybook: unknown flag --colour`},
 		{"an unknown command", []string{"sing"}, 2, "unexpected argument sing"},
+		{"a token and its file", []string{"--token-file=letter.txt", "DAYBOOK_TOKEN=0123456789abcdef"}, 2, "use either --token-file or DAYBOOK_TOKEN, not both"},
+		{"private without a token", []string{"--private"}, 2, "--private needs a token: --token-file or DAYBOOK_TOKEN"},
+		{"an empty token", []string{"DAYBOOK_TOKEN="}, 1, "the token in DAYBOOK_TOKEN has 0 characters: use at least 16"},
+		{"a short token", []string{"DAYBOOK_TOKEN=0123456789abcde"}, 1, "the token in DAYBOOK_TOKEN has 15 characters: use at least 16"},
+		{"a token of words", []string{"--token-file=letter.txt"}, 1, "the token in letter.txt has a space or another character that is not visible ASCII"},
+		{"no token file", []string{"--token-file=none"}, 1, "the token cannot be read: open none: no such file or directory"},
+		{"a proxy's name", []string{"--proxy=proxy.example.org"}, 2, "--proxy"},
 		{"a limit of nothing", []string{"--max-message=0"}, 2, "--max-message must be between 1 and"},
 		{"a limit that is no number", []string{"DAYBOOK_MAX_MESSAGE=much"}, 2, "much"},
 		{"a log of another kind", []string{"--log=xml"}, 2, "--log must be one of"},
