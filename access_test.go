@@ -91,6 +91,24 @@ func TestHintRecords(t *testing.T) {
 	}
 }
 
+// TestCurlShowsTheToken in each of the ways that README has.
+func TestCurlShowsTheToken(t *testing.T) {
+	need(t, "curl")
+	folder := folderWithToken(t, 0o600)
+	s := serveIn(t, folder, "--listen=127.0.0.1:0", "--token-file=token", "--private")
+	for _, line := range []string{
+		`echo "machine 127.0.0.1 login me password $(cat token)" >> ~/.netrc; curl -n`,
+		`curl -u "me:$(cat token)"`,
+		`curl -H "Authorization: Bearer $(cat token)"`,
+	} {
+		shell := exec.CommandContext(t.Context(), "sh", "-c", line+" -s -d 'hello world' "+s.url+"/record")
+		shell.Dir, shell.Env = folder, append(os.Environ(), "HOME="+folder)
+		if said, err := shell.CombinedOutput(); string(said) != "Recorded: hello world\n" {
+			t.Errorf("%s: it says %q, %v", line, said, err)
+		}
+	}
+}
+
 func TestTokenThatOthersCanRead(t *testing.T) {
 	for mode, warned := range map[os.FileMode]bool{0o600: false, 0o440: false, 0o644: true} {
 		s := serveIn(t, folderWithToken(t, mode), "--listen=127.0.0.1:0", "--token-file=token")
