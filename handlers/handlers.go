@@ -71,7 +71,6 @@ func New(config Config) *echo.Echo {
 		recoverPanic(),
 		a.limitClient,
 		a.headers,
-		a.believeProxy,
 		a.checkHost,
 		refuseCrossOrigin(),
 	)

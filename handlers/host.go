@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"net"
 	"net/http"
 	"net/netip"
@@ -10,17 +11,26 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// checkHost refuses requests to a name that is not the server's. A name of a stranger's may lead here (DNS rebinding), and his page
-// would then be of the same origin as ours.
+// checkHost refuses requests to a name that is not the server's: a stranger's name may lead here (DNS rebinding), and the stranger's
+// page would then be of the same origin as ours. If the proxy is believed, Host becomes that of the address that the visitor uses. It
+// is checked, too, and not instead: some proxies pass on what a visitor sends as X-Forwarded-Host.
 func (a app) checkHost(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		name := hostname(c.Request().Host)
-		if _, err := netip.ParseAddr(name); err == nil || name == "localhost" || strings.HasSuffix(name, ".localhost") ||
-			slices.ContainsFunc(a.access.Hosts, func(host string) bool { return host == "*" || hostname(host) == name }) {
-			return next(c)
+		request := c.Request()
+		for _, host := range []string{request.Host, cmp.Or(a.forwarded(request, "X-Forwarded-Host"), request.Host)} {
+			if request.Host = host; !a.isOwn(hostname(host)) {
+				return refuse(http.StatusMisdirectedRequest, "%q is not a name of this server. Its operator can add it with --host.", hostname(host))
+			}
 		}
-		return refuse(http.StatusMisdirectedRequest, "%q is not a name of this server. Its operator can add it with --host.", name)
+		return next(c)
 	}
+}
+
+// isOwn reports whether the server may be called by this name.
+func (a app) isOwn(name string) bool {
+	_, err := netip.ParseAddr(name)
+	return err == nil || name == "localhost" || strings.HasSuffix(name, ".localhost") ||
+		slices.ContainsFunc(a.access.Hosts, func(host string) bool { return host == "*" || hostname(host) == name })
 }
 
 // hostname returns the name or the address in a Host header.
@@ -97,14 +107,4 @@ func (a app) forwarded(r *http.Request, header string) string {
 	}
 	values := strings.Split(strings.Join(r.Header.Values(header), ","), ",")
 	return strings.TrimSpace(values[len(values)-1])
-}
-
-// believeProxy makes Host that of the address that the visitor uses.
-func (a app) believeProxy(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if host := a.forwarded(c.Request(), "X-Forwarded-Host"); host != "" {
-			c.Request().Host = host
-		}
-		return next(c)
-	}
 }

@@ -111,6 +111,9 @@ func TestProxyIsBelieved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := openWith(t, databasetest.New(t), handlers.Access{Proxies: test.proxies, Hosts: []string{"log.example.org", "www.example.org"}})
+			if got := b.sendTo("evil.example", "/", append(test.headers, "X-Forwarded-Host", "localhost")...); got.status != http.StatusMisdirectedRequest {
+				t.Errorf("a stranger's name, which the proxy passes on: answered %d", got.status)
+			}
 			got := b.sendTo("log.example.org", "/?format=html", test.headers...)
 			if test.command == "" {
 				if got.status != http.StatusMisdirectedRequest {
