@@ -262,16 +262,35 @@ func (b *book) checkHeaders(what string, got answer) {
 	}
 }
 
-// TestAnotherSiteMayOnlyLink has its page fetch, load and link to addresses.
+// TestAnotherSiteMayOnlyLink has its page link to an address, frame it, load it and fetch it.
 func TestAnotherSiteMayOnlyLink(t *testing.T) {
 	b := open(t)
-	for mode, want := range map[string]int{"no-cors": 403, "cors": 403, "same-origin": 403, "": 403, "navigate": 200} {
-		if got := b.send("GET", "/?q=secret", "", "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", mode); got.status != want {
-			t.Errorf("mode %q: answered %d, want %d", mode, got.status, want)
+	for _, test := range []struct {
+		mode, dest, purpose string
+		status              int
+	}{
+		{"navigate", "document", "", 200},
+		{"navigate", "", "", 200},
+		{"navigate", "document", "prefetch", 403},
+		{"navigate", "document", "prefetch;prerender", 403},
+		{"navigate", "iframe", "", 403},
+		{"navigate", "frame", "", 403},
+		{"navigate", "object", "", 403},
+		{"navigate", "embed", "", 403},
+		{"no-cors", "image", "", 403},
+		{"no-cors", "script", "", 403},
+		{"no-cors", "empty", "prefetch", 403},
+		{"no-cors", "document", "", 403},
+		{"cors", "empty", "", 403},
+		{"same-origin", "empty", "", 403},
+		{"", "", "", 403},
+	} {
+		for site, want := range map[string]int{"cross-site": test.status, "same-site": test.status, "same-origin": 200, "none": 200} {
+			got := b.send("GET", "/?q=secret", "", "Sec-Fetch-Site", site, "Sec-Fetch-Mode", test.mode, "Sec-Fetch-Dest", test.dest, "Sec-Purpose", test.purpose)
+			if got.status != want {
+				t.Errorf("%s %+v: answered %d, want %d", site, test, got.status, want)
+			}
 		}
-	}
-	if got := b.send("GET", "/?q=secret", "", "Sec-Fetch-Site", "same-origin", "Sec-Fetch-Mode", "cors"); got.status != 200 {
-		t.Errorf("its own script: answered %d", got.status)
 	}
 }
 
@@ -307,7 +326,7 @@ func TestRecordByGet(t *testing.T) {
 		{"an address that was typed", false, []string{"Accept", browser, "Accept-Language", "en", "Sec-Fetch-Site", "none", "Sec-Fetch-Mode", "navigate"}},
 		{"a link in a page of ours", false, []string{"Accept", browser, "Referer", b.url, "Sec-Fetch-Site", "same-origin"}},
 		{"a link in another site", false, []string{"Accept", browser, "Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "navigate"}},
-		{"a link in a sibling site", false, []string{"Accept", browser, "Sec-Fetch-Site", "same-site"}},
+		{"a link in a sibling site", false, []string{"Accept", browser, "Sec-Fetch-Site", "same-site", "Sec-Fetch-Mode", "navigate"}},
 		{"a prefetch of what is typed", false, []string{"Accept", browser, "Sec-Fetch-Site", "none", "Sec-Purpose", "prefetch"}},
 		{"an older prefetch", false, []string{"Accept", "*/*", "Purpose", "prefetch"}},
 		{"an image over plain HTTP", false, []string{"Accept", "image/avif,image/webp,*/*;q=0.8"}},

@@ -114,7 +114,7 @@ func openWith(t *testing.T, url string, access handlers.Access) *book {
 	server := handlers.New(handlers.Config{Client: client, Driver: driver, Log: logger, MaxMessage: maxMessage, Access: access}).Server
 	handler := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprintln(came, r.Method, r.RequestURI)
+		fmt.Fprintln(came, r.Method, r.RequestURI, r.RemoteAddr)
 		handler.ServeHTTP(w, r)
 	})
 	served := make(chan error)

@@ -82,13 +82,12 @@ func (a app) headers(next echo.HandlerFunc) echo.HandlerFunc {
 }
 
 // refuseCrossOrigin refuses the requests of another site's page, except for links: such a page must not record for its visitors,
-// nor learn from the duration of a search what the messages contain.
+// nor learn from a frame, or from the duration of a search, what the messages contain.
 func refuseCrossOrigin() echo.MiddlewareFunc {
 	protection := http.NewCrossOriginProtection()
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
-			header := c.Request().Header
-			if header.Get("Sec-Fetch-Site") == "cross-site" && header.Get("Sec-Fetch-Mode") != "navigate" {
+			if header := c.Request().Header; fromElsewhere(header) && !followsLink(header) {
 				return refuse(http.StatusForbidden, "Pages of other sites can only link to this one.")
 			}
 			if err := protection.Check(c.Request()); err != nil {
@@ -97,6 +96,18 @@ func refuseCrossOrigin() echo.MiddlewareFunc {
 			return next(c)
 		}
 	}
+}
+
+// fromElsewhere reports whether a page of another origin causes the request. Another port of localhost is of the same site.
+func fromElsewhere(header http.Header) bool {
+	site := header.Get("Sec-Fetch-Site")
+	return site == "cross-site" || site == "same-site"
+}
+
+// followsLink reports whether the request is for what a whole tab is to show, and not ahead of time.
+func followsLink(header http.Header) bool {
+	destination := header.Get("Sec-Fetch-Dest")
+	return header.Get("Sec-Fetch-Mode") == "navigate" && (destination == "document" || destination == "") && header.Get("Sec-Purpose") == ""
 }
 
 // limitBody limits the body of a request. JSON may spell a byte of a message with six (\u0061); the rest is what surrounds it.
