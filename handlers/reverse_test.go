@@ -54,6 +54,7 @@ var reverseProxies = []reverseProxy{
 					proxy_set_header Host $http_host;
 					proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 					proxy_set_header X-Forwarded-Proto $scheme;
+					proxy_set_header X-Forwarded-Host $http_host; # otherwise it passes on what the visitor says
 				}
 			}
 		}`, []string{"-e", "stderr", "-c"}},
