@@ -62,7 +62,10 @@ type commandLine struct {
 	Debug      bool   `help:"Log each transaction and each statement with its values."`
 	Versions   bool   `name:"version" short:"v" env:"-" help:"Like the command version."`
 
-	Serve   struct{} `cmd:"" default:"1" help:"Start the server. This is the default command."`
+	Serve  struct{} `cmd:"" default:"1" help:"Start the server. This is the default command."`
+	Remove struct {
+		ID []int `arg:"" help:"Numbers of messages."`
+	} `cmd:"" help:"Remove messages from the database: all of them, or none. A server may be running. Prints what was removed."`
 	Version struct{} `cmd:"" help:"Print the versions of Daybook, Go and SQLite."`
 	Help    struct{} `cmd:"" help:"Print this help."`
 }
@@ -101,6 +104,8 @@ func main() {
 		_, err = parser.Parse([]string{"--help"})
 	case command.Command() == "version" || line.Versions:
 		err = printVersion()
+	case command.Command() == "remove <id>":
+		err = line.remove(line.logger(stderr))
 	default:
 		err = line.serve(stderr)
 	}
@@ -187,6 +192,17 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	return server.Close() // which is no failure: nobody was told that the requests it cuts off have succeeded
 }
 
+// remove removes messages.
+func (l *commandLine) remove(log *slog.Logger) (err error) {
+	ctx := context.Background()
+	driver, err := l.openExisting(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, driver.Close()) }()
+	return handlers.Remove(ctx, driver, os.Stdout, l.Remove.ID...)
+}
+
 func (l *commandLine) logger(to io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{}
 	if l.Debug {
@@ -221,6 +237,14 @@ func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (diale
 		return nil, errors.Join(fmt.Errorf("%s: %w", place(l.Database), err), driver.Close())
 	}
 	return driver, nil
+}
+
+// openExisting opens the database, but does not create a file.
+func (l *commandLine) openExisting(ctx context.Context, log *slog.Logger) (dialect.Driver, error) {
+	if _, err := os.Stat(l.Database); errors.Is(err, os.ErrNotExist) && !strings.Contains(l.Database, "://") {
+		return nil, fmt.Errorf("there is no database %s: use the server's --database", l.Database)
+	}
+	return l.openDatabase(ctx, log)
 }
 
 // place returns a URL without its user and its parameters, which may have a password, or the path of a file.

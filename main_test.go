@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 	"daybook/ent/migrations"
 )
 
@@ -547,5 +548,87 @@ func makeDatabase(t *testing.T, path string, statements ...string) {
 		if err := driver.Exec(t.Context(), statement, []any{}, nil); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestRemoveOnTheCommandLine removes while a server runs on the same database, all or nothing.
+func TestRemoveOnTheCommandLine(t *testing.T) {
+	urls := map[string]string{"SQLite": "daybook.db", "PostgreSQL": ""}
+	for name, url := range urls {
+		t.Run(name, func(t *testing.T) {
+			if url == "" {
+				url = databasetest.Start(t, "fsync=off").New(t)
+			}
+			folder := t.TempDir()
+			s := serveIn(t, folder, "--listen=127.0.0.1:0", "--database="+url)
+			for _, value := range []string{"one", "two\nlines", "three"} {
+				s.post(value)
+			}
+			stream := s.events("?after=3")
+			for _, test := range []struct {
+				ids            string
+				status         int
+				stdout, stderr string // regular expressions
+			}{
+				{"2 1 2", 0, `^1\t\S+Z\tone\n2\t\S+Z\ttwo\\nlines\n$`, `^$`},
+				{"3 9", 1, `^$`, `^daybook: nothing was removed: There is no message 9\.\n$`},
+				{"3 1", 1, `^$`, `^daybook: nothing was removed: Message 1 was removed\.\n$`},
+				{"4", 1, `^$`, `^daybook: nothing was removed: There is no message 4\.\n$`}, // a removal
+				{"x", 2, `^$`, `^daybook: .*x`},
+				{"", 2, `^$`, `^daybook: expected "<id> \.\.\."`},
+			} {
+				command := daybook(t, folder, append([]string{"remove", "--database=" + url}, strings.Fields(test.ids)...)...)
+				var stdout, stderr bytes.Buffer
+				command.Stdout, command.Stderr = &stdout, &stderr
+				err := command.Run()
+				if status := command.ProcessState.ExitCode(); status != test.status {
+					t.Errorf("remove %s: %v", test.ids, err)
+				}
+				if !regexp.MustCompile(test.stdout).Match(stdout.Bytes()) || !regexp.MustCompile(test.stderr).Match(stderr.Bytes()) {
+					t.Errorf("remove %s: it said %q and %q", test.ids, &stdout, &stderr)
+				}
+			}
+			for _, want := range []string{"id: 4", "event: removed", "data: 1", "", "id: 5", "event: removed", "data: 2"} {
+				if !stream.Scan() || stream.Text() != want {
+					t.Errorf("a browser gets %q, want %q: %v", stream.Text(), want, stream.Err())
+				}
+			}
+			if list := s.list(); !strings.HasPrefix(list, "3\t") {
+				t.Errorf("it lists %q", list)
+			}
+			s.stop(syscall.SIGTERM)
+		})
+	}
+}
+
+// events follows the server as a browser does, and returns the lines after the first comment.
+func (s *server) events(query string) *bufio.Scanner {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+"/live"+query, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Accept", "text/event-stream")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { response.Body.Close() })
+	lines := bufio.NewScanner(response.Body)
+	for range 2 {
+		lines.Scan()
+	}
+	return lines
+}
+
+// TestRemoveCreatesNoDatabase has a misspelt path.
+func TestRemoveCreatesNoDatabase(t *testing.T) {
+	folder := t.TempDir()
+	output, err := daybook(t, folder, "remove", "--database=daybok.db", "1").CombinedOutput()
+	if want := "daybook: there is no database daybok.db: use the server's --database\n"; err == nil || string(output) != want {
+		t.Errorf("it ended with %v, and said %q", err, output)
+	}
+	if entries, err := os.ReadDir(folder); err != nil || len(entries) > 0 {
+		t.Errorf("left behind: %v %v", entries, err)
 	}
 }

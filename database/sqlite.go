@@ -31,6 +31,12 @@ var settings = fmt.Sprintf("PRAGMA busy_timeout = %d;", busyTimeout.Milliseconds
 	PRAGMA foreign_keys = ON;
 `
 
+// writerSettings are those of the connection that writes.
+var writerSettings = settings + `
+	-- What is deleted is overwritten in the file. By default, its text stays there until the space is used again.
+	PRAGMA secure_delete = ON;
+`
+
 // readerSettings make a connection unable to write: SQLite has no read-only transactions.
 var readerSettings = settings + `
 	PRAGMA query_only = ON;
@@ -61,7 +67,7 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 	}
 	d.Conn = entsql.Conn{ExecQuerier: d}
 	d.writer.driver = d
-	d.writer.db = connectTo(path, connector{settings: settings, control: &d.writer.control})
+	d.writer.db = connectTo(path, connector{settings: writerSettings, control: &d.writer.control})
 	d.writer.db.SetMaxOpenConns(1)
 	if err := d.check(ctx, path); err != nil {
 		return nil, errors.Join(errors.New(explain(path, err)), d.Close())

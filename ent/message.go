@@ -24,7 +24,9 @@ type Message struct {
 	// IdempotencyKey holds the value of the "idempotency_key" field.
 	IdempotencyKey string `json:"idempotency_key,omitempty"`
 	// Folded holds the value of the "folded" field.
-	Folded       string `json:"-"`
+	Folded string `json:"-"`
+	// Removes holds the value of the "removes" field.
+	Removes      *int `json:"removes,omitempty"`
 	selectValues sql.SelectValues
 }
 
@@ -33,7 +35,7 @@ func (*Message) scanValues(columns []string) ([]any, error) {
 	values := make([]any, len(columns))
 	for i := range columns {
 		switch columns[i] {
-		case message.FieldID:
+		case message.FieldID, message.FieldRemoves:
 			values[i] = new(sql.NullInt64)
 		case message.FieldValue, message.FieldIdempotencyKey, message.FieldFolded:
 			values[i] = new(sql.NullString)
@@ -84,6 +86,13 @@ func (_m *Message) assignValues(columns []string, values []any) error {
 			} else if value.Valid {
 				_m.Folded = value.String
 			}
+		case message.FieldRemoves:
+			if value, ok := values[i].(*sql.NullInt64); !ok {
+				return fmt.Errorf("unexpected type %T for field removes", values[i])
+			} else if value.Valid {
+				_m.Removes = new(int)
+				*_m.Removes = int(value.Int64)
+			}
 		default:
 			_m.selectValues.Set(columns[i], values[i])
 		}
@@ -130,6 +139,11 @@ func (_m *Message) String() string {
 	builder.WriteString(_m.IdempotencyKey)
 	builder.WriteString(", ")
 	builder.WriteString("folded=<sensitive>")
+	builder.WriteString(", ")
+	if v := _m.Removes; v != nil {
+		builder.WriteString("removes=")
+		builder.WriteString(fmt.Sprintf("%v", *v))
+	}
 	builder.WriteByte(')')
 	return builder.String()
 }

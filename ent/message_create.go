@@ -68,6 +68,20 @@ func (_c *MessageCreate) SetNillableFolded(v *string) *MessageCreate {
 	return _c
 }
 
+// SetRemoves sets the "removes" field.
+func (_c *MessageCreate) SetRemoves(v int) *MessageCreate {
+	_c.mutation.SetRemoves(v)
+	return _c
+}
+
+// SetNillableRemoves sets the "removes" field if the given value is not nil.
+func (_c *MessageCreate) SetNillableRemoves(v *int) *MessageCreate {
+	if v != nil {
+		_c.SetRemoves(*v)
+	}
+	return _c
+}
+
 // Mutation returns the MessageMutation object of the builder.
 func (_c *MessageCreate) Mutation() *MessageMutation {
 	return _c.mutation
@@ -169,6 +183,10 @@ func (_c *MessageCreate) createSpec() (*Message, *sqlgraph.CreateSpec) {
 	if value, ok := _c.mutation.Folded(); ok {
 		_spec.SetField(message.FieldFolded, field.TypeString, value)
 		_node.Folded = value
+	}
+	if value, ok := _c.mutation.Removes(); ok {
+		_spec.SetField(message.FieldRemoves, field.TypeInt, value)
+		_node.Removes = &value
 	}
 	return _node, _spec
 }

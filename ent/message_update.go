@@ -97,6 +97,9 @@ func (_u *MessageUpdate) sqlSave(ctx context.Context) (_node int, err error) {
 	if _u.mutation.FoldedCleared() {
 		_spec.ClearField(message.FieldFolded, field.TypeString)
 	}
+	if _u.mutation.RemovesCleared() {
+		_spec.ClearField(message.FieldRemoves, field.TypeInt)
+	}
 	if _node, err = sqlgraph.UpdateNodes(ctx, _u.driver, _spec); err != nil {
 		if _, ok := err.(*sqlgraph.NotFoundError); ok {
 			err = &NotFoundError{message.Label}
@@ -216,6 +219,9 @@ func (_u *MessageUpdateOne) sqlSave(ctx context.Context) (_node *Message, err er
 	}
 	if _u.mutation.FoldedCleared() {
 		_spec.ClearField(message.FieldFolded, field.TypeString)
+	}
+	if _u.mutation.RemovesCleared() {
+		_spec.ClearField(message.FieldRemoves, field.TypeInt)
 	}
 	_node = &Message{config: _u.config}
 	_spec.Assign = _node.assignValues

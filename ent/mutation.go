@@ -37,6 +37,8 @@ type MessageMutation struct {
 	recorded_at     *time.Time
 	idempotency_key *string
 	folded          *string
+	removes         *int
+	addremoves      *int
 	clearedFields   map[string]struct{}
 	done            bool
 	oldValue        func(context.Context) (*Message, error)
@@ -311,6 +313,76 @@ func (m *MessageMutation) ResetFolded() {
 	delete(m.clearedFields, message.FieldFolded)
 }
 
+// SetRemoves sets the "removes" field.
+func (m *MessageMutation) SetRemoves(i int) {
+	m.removes = &i
+	m.addremoves = nil
+}
+
+// Removes returns the value of the "removes" field in the mutation.
+func (m *MessageMutation) Removes() (r int, exists bool) {
+	v := m.removes
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// OldRemoves returns the old "removes" field's value of the Message entity.
+// If the Message object wasn't provided to the builder, the object is fetched from the database.
+// An error is returned if the mutation operation is not UpdateOne, or the database query fails.
+func (m *MessageMutation) OldRemoves(ctx context.Context) (v *int, err error) {
+	if !m.op.Is(OpUpdateOne) {
+		return v, errors.New("OldRemoves is only allowed on UpdateOne operations")
+	}
+	if m.id == nil || m.oldValue == nil {
+		return v, errors.New("OldRemoves requires an ID field in the mutation")
+	}
+	oldValue, err := m.oldValue(ctx)
+	if err != nil {
+		return v, fmt.Errorf("querying old value for OldRemoves: %w", err)
+	}
+	return oldValue.Removes, nil
+}
+
+// AddRemoves adds i to the "removes" field.
+func (m *MessageMutation) AddRemoves(i int) {
+	if m.addremoves != nil {
+		*m.addremoves += i
+	} else {
+		m.addremoves = &i
+	}
+}
+
+// AddedRemoves returns the value that was added to the "removes" field in this mutation.
+func (m *MessageMutation) AddedRemoves() (r int, exists bool) {
+	v := m.addremoves
+	if v == nil {
+		return
+	}
+	return *v, true
+}
+
+// ClearRemoves clears the value of the "removes" field.
+func (m *MessageMutation) ClearRemoves() {
+	m.removes = nil
+	m.addremoves = nil
+	m.clearedFields[message.FieldRemoves] = struct{}{}
+}
+
+// RemovesCleared returns if the "removes" field was cleared in this mutation.
+func (m *MessageMutation) RemovesCleared() bool {
+	_, ok := m.clearedFields[message.FieldRemoves]
+	return ok
+}
+
+// ResetRemoves resets all changes to the "removes" field.
+func (m *MessageMutation) ResetRemoves() {
+	m.removes = nil
+	m.addremoves = nil
+	delete(m.clearedFields, message.FieldRemoves)
+}
+
 // Where appends a list predicates to the MessageMutation builder.
 func (m *MessageMutation) Where(ps ...predicate.Message) {
 	m.predicates = append(m.predicates, ps...)
@@ -345,7 +417,7 @@ func (m *MessageMutation) Type() string {
 // order to get all numeric fields that were incremented/decremented, call
 // AddedFields().
 func (m *MessageMutation) Fields() []string {
-	fields := make([]string, 0, 4)
+	fields := make([]string, 0, 5)
 	if m.value != nil {
 		fields = append(fields, message.FieldValue)
 	}
@@ -357,6 +429,9 @@ func (m *MessageMutation) Fields() []string {
 	}
 	if m.folded != nil {
 		fields = append(fields, message.FieldFolded)
+	}
+	if m.removes != nil {
+		fields = append(fields, message.FieldRemoves)
 	}
 	return fields
 }
@@ -374,6 +449,8 @@ func (m *MessageMutation) Field(name string) (ent.Value, bool) {
 		return m.IdempotencyKey()
 	case message.FieldFolded:
 		return m.Folded()
+	case message.FieldRemoves:
+		return m.Removes()
 	}
 	return nil, false
 }
@@ -391,6 +468,8 @@ func (m *MessageMutation) OldField(ctx context.Context, name string) (ent.Value,
 		return m.OldIdempotencyKey(ctx)
 	case message.FieldFolded:
 		return m.OldFolded(ctx)
+	case message.FieldRemoves:
+		return m.OldRemoves(ctx)
 	}
 	return nil, fmt.Errorf("unknown Message field %s", name)
 }
@@ -428,6 +507,13 @@ func (m *MessageMutation) SetField(name string, value ent.Value) error {
 		}
 		m.SetFolded(v)
 		return nil
+	case message.FieldRemoves:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.SetRemoves(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Message field %s", name)
 }
@@ -435,13 +521,21 @@ func (m *MessageMutation) SetField(name string, value ent.Value) error {
 // AddedFields returns all numeric fields that were incremented/decremented during
 // this mutation.
 func (m *MessageMutation) AddedFields() []string {
-	return nil
+	var fields []string
+	if m.addremoves != nil {
+		fields = append(fields, message.FieldRemoves)
+	}
+	return fields
 }
 
 // AddedField returns the numeric value that was incremented/decremented on a field
 // with the given name. The second boolean return value indicates that this field
 // was not set, or was not defined in the schema.
 func (m *MessageMutation) AddedField(name string) (ent.Value, bool) {
+	switch name {
+	case message.FieldRemoves:
+		return m.AddedRemoves()
+	}
 	return nil, false
 }
 
@@ -450,6 +544,13 @@ func (m *MessageMutation) AddedField(name string) (ent.Value, bool) {
 // type.
 func (m *MessageMutation) AddField(name string, value ent.Value) error {
 	switch name {
+	case message.FieldRemoves:
+		v, ok := value.(int)
+		if !ok {
+			return fmt.Errorf("unexpected type %T for field %s", value, name)
+		}
+		m.AddRemoves(v)
+		return nil
 	}
 	return fmt.Errorf("unknown Message numeric field %s", name)
 }
@@ -463,6 +564,9 @@ func (m *MessageMutation) ClearedFields() []string {
 	}
 	if m.FieldCleared(message.FieldFolded) {
 		fields = append(fields, message.FieldFolded)
+	}
+	if m.FieldCleared(message.FieldRemoves) {
+		fields = append(fields, message.FieldRemoves)
 	}
 	return fields
 }
@@ -484,6 +588,9 @@ func (m *MessageMutation) ClearField(name string) error {
 	case message.FieldFolded:
 		m.ClearFolded()
 		return nil
+	case message.FieldRemoves:
+		m.ClearRemoves()
+		return nil
 	}
 	return fmt.Errorf("unknown Message nullable field %s", name)
 }
@@ -503,6 +610,9 @@ func (m *MessageMutation) ResetField(name string) error {
 		return nil
 	case message.FieldFolded:
 		m.ResetFolded()
+		return nil
+	case message.FieldRemoves:
+		m.ResetRemoves()
 		return nil
 	}
 	return fmt.Errorf("unknown Message field %s", name)

@@ -33,27 +33,32 @@ const (
 	anybody use = iota + 1
 	reads
 	records
+	removes
 )
 
 // routes has the rule of each route.
 var routes = map[string]use{
-	"GET /":              reads,
-	"HEAD /":             reads,
-	"GET /feed":          reads,
-	"HEAD /feed":         reads,
-	"GET /live":          reads,
-	"HEAD /live":         reads,
-	"GET /messages/:id":  reads,
-	"HEAD /messages/:id": reads,
-	"GET /record":        records,
-	"HEAD /record":       records,
-	"POST /record":       records,
-	"GET /healthz":       anybody,
-	"HEAD /healthz":      anybody,
-	"GET /robots.txt":    anybody,
-	"HEAD /robots.txt":   anybody,
-	"GET /static/:name":  anybody,
-	"HEAD /static/:name": anybody,
+	"GET /":                     reads,
+	"HEAD /":                    reads,
+	"GET /feed":                 reads,
+	"HEAD /feed":                reads,
+	"GET /live":                 reads,
+	"HEAD /live":                reads,
+	"GET /messages/:id":         reads,
+	"HEAD /messages/:id":        reads,
+	"DELETE /messages/:id":      removes,
+	"GET /messages/:id/delete":  removes,
+	"HEAD /messages/:id/delete": removes,
+	"POST /messages/:id/delete": removes,
+	"GET /record":               records,
+	"HEAD /record":              records,
+	"POST /record":              records,
+	"GET /healthz":              anybody,
+	"HEAD /healthz":             anybody,
+	"GET /robots.txt":           anybody,
+	"HEAD /robots.txt":          anybody,
+	"GET /static/:name":         anybody,
+	"HEAD /static/:name":        anybody,
 }
 
 // TestEveryRouteHasARule sends a request to every route there is, with every way to show the token or not to.
@@ -92,8 +97,11 @@ func TestEveryRouteHasARule(t *testing.T) {
 				}
 				for authorization, right := range shown {
 					want := 0 // passes
-					if access.Token != "" && !right && (use == records || use == reads && access.Private) {
+					switch needsToken := use == records || use == removes || use == reads && access.Private; {
+					case access.Token != "" && needsToken && !right:
 						want = http.StatusUnauthorized
+					case access.Token == "" && use == removes:
+						want = http.StatusForbidden
 					}
 					b.checkRule(route.Method, route.Path, authorization, want)
 				}

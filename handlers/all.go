@@ -20,8 +20,8 @@ const batchSize, batchText = 1000, 64 << 10
 // all sends every message up to the newest of this moment, or those of them that the address asks for. Text and NDJSON begin
 // with the oldest, JSON with the newest, as on a page.
 //
-// Messages do not change, so one batch after another is as good as a snapshot. While the client is slow, it holds no connection
-// to the database, and no more memory than a batch.
+// Messages do not change, so one batch after another is as good as a snapshot, less what is removed meanwhile. While the client
+// is slow, it holds no connection to the database, and no more memory than a batch.
 func (a app) all(c echo.Context) error {
 	format, err := negotiate(c, text, asJSON, ndjson)
 	if err != nil {

@@ -27,7 +27,7 @@ func send(c echo.Context, status int, format format, view views.View) error {
 		return fmt.Errorf("render: %w", err)
 	}
 	announce(c, format, status)
-	if status == http.StatusOK {
+	if status == http.StatusOK && slices.Contains(read, c.Request().Method) {
 		c.Response().Header().Set("ETag", tag(body.Bytes()))
 		if unchanged(c.Request(), c.Response().Header()) {
 			return c.NoContent(http.StatusNotModified)

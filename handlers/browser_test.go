@@ -412,6 +412,7 @@ func TestPaperHasMessagesOnly(t *testing.T) {
 // DAYBOOK_TEST_SCREENSHOTS=folder it leaves a screenshot of each there, and of widths in between.
 func TestLooks(t *testing.T) {
 	full, empty, long, texts, tab := open(t), open(t), open(t), open(t), launch(t)
+	removable := openWithTokenAt(t, texts.at).frontWithToken()
 	long.fill(60)
 	for _, message := range []string{
 		"hello world",
@@ -469,6 +470,8 @@ func TestLooks(t *testing.T) {
 		{name: "form", url: full.url + "/record"},
 		{name: "confirm", url: full.url + "/record?msg=from+a+link"},
 		{name: "refused", url: full.url, then: refused},
+		{name: "removable", url: removable + "/messages/1"},
+		{name: "removal", url: removable + "/messages/3/delete"},
 		{name: "error", url: full.url + "/messages/404"},
 	}
 	folder, widths := os.Getenv("DAYBOOK_TEST_SCREENSHOTS"), []int64{320, 1280}

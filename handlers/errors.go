@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -34,6 +35,9 @@ func (a app) fail(err error, c echo.Context) {
 	} else if c.Request().PostForm.Get("key") != "" {
 		problem.Status, problem.Detail = http.StatusServiceUnavailable, "It is not known whether the message was recorded, because the "+
 			"connection to the database was lost. Please send it again: with its idempotency key, it is recorded only once."
+	} else if strings.HasPrefix(c.Path(), "/messages/") {
+		problem.Detail = "It is not known whether the message was removed, because the connection to the database was lost. " +
+			"Please look whether it is still there."
 	}
 	if problem.Status >= http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled) {
 		problem.Status, problem.Detail = describe(context.Canceled) // the cause is that the client has left
@@ -87,11 +91,11 @@ func describe(err error) (status int, sentence string) {
 	case errors.As(err, &refused):
 		return refused.Code, fmt.Sprint(refused.Message)
 	case database.IsFull(err):
-		return http.StatusInsufficientStorage, "The disk is full, so nothing was recorded."
+		return http.StatusInsufficientStorage, "The disk is full, so nothing was changed."
 	case database.IsReadOnly(err):
-		return http.StatusInternalServerError, "The database is read-only, so nothing can be recorded."
+		return http.StatusInternalServerError, "The database is read-only, so nothing can be changed."
 	case errors.Is(err, database.ErrFileReplaced):
-		return http.StatusInternalServerError, "The database's file was moved or replaced, so nothing can be recorded."
+		return http.StatusInternalServerError, "The database's file was moved or replaced, so nothing can be changed."
 	case database.IsCorrupt(err):
 		return http.StatusInternalServerError, "The database is damaged. Its operator must repair it."
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, database.ErrHeldTooLong):

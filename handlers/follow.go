@@ -12,6 +12,8 @@ import (
 
 	"daybook/database"
 	"daybook/ent"
+	"daybook/ent/message"
+	"daybook/ent/predicate"
 	"daybook/live"
 	"daybook/views"
 )
@@ -46,6 +48,9 @@ func (a app) follow(c echo.Context) error {
 		if format == events {
 			return append(dst, view.Event()...)
 		}
+		if m.Removes != nil {
+			return dst // lines have no events
+		}
 		return appendView(slices.Grow(dst, len(m.Value)+100), format, view)
 	}})
 	if err != nil {
@@ -72,13 +77,16 @@ func (a app) follow(c echo.Context) error {
 	return nil
 }
 
+// channel is where instances announce that something was committed.
+const channel = "messages"
+
 // source returns where the hub finds messages.
 func (a app) source() live.Source {
-	const channel = "messages"
 	from := a.reader(a.client)
 	return live.Source{
 		NewestID: from.newestID,
 		After:    from.following,
+		Removes:  from.removes,
 		Listen: func(ctx context.Context, changed func()) error {
 			return database.Listen(ctx, a.driver, channel, changed)
 		},
@@ -86,10 +94,10 @@ func (a app) source() live.Source {
 	}
 }
 
-// following returns the next messages for a follower. It does not read one more to see that there is one.
+// following returns the next messages and removals for a follower. It does not read one more to see that there is one.
 func (r reader) following(ctx context.Context, after, upTo int) (messages []*ent.Message, err error) {
 	size := 0
-	for m, err := range r.rows(ctx, oldestFirst, followSize, followText, span{after + 1, upTo}.contains(nil)) {
+	for m, err := range r.rows(ctx, oldestFirst, followSize, followText, between(after, upTo)) {
 		if err != nil {
 			return nil, err
 		}
@@ -99,6 +107,16 @@ func (r reader) following(ctx context.Context, after, upTo int) (messages []*ent
 		}
 	}
 	return messages, nil
+}
+
+// removes reports whether a message was removed by an entry after one, up to another.
+func (r reader) removes(ctx context.Context, after, upTo int) (bool, error) {
+	return r.client.Message.Query().Where(between(after, upTo)...).Where(message.RemovesNotNil()).Exist(ctx)
+}
+
+// between returns the conditions that a message or a removal comes after one, up to another.
+func between(after, upTo int) []predicate.Message {
+	return []predicate.Message{message.IDGT(after), message.IDLTE(upTo)}
 }
 
 // lastOf returns the ID of the message after which the client follows. A browser that reconnects has it in a header.

@@ -83,11 +83,13 @@ func New(config Config) *echo.Echo {
 		transaction.Log(a.log),
 	)
 
-	read := []string{http.MethodGet, http.MethodHead}
 	e.Match(read, "/", a.list, a.mayRead, inTransaction)
 	e.Match(read, "/feed", a.feed, a.mayRead, inTransaction)
 	e.Match(read, "/live", a.follow, a.mayRead, inTransaction, transaction.None)
 	e.Match(read, "/messages/:id", a.show, a.mayRead, inTransaction)
+	e.DELETE("/messages/:id", a.remove, a.mayRemove, inTransaction)
+	e.Match(read, "/messages/:id/delete", a.confirmRemoval, a.mayRemove, inTransaction)
+	e.POST("/messages/:id/delete", a.remove, a.mayRemove, inTransaction)
 	e.Match(read, "/record", a.recordByAddress, a.mayRecord, inTransaction, transaction.Write)
 	e.POST("/record", a.record, a.mayRecord, body, inTransaction)
 	e.Match(read, "/healthz", healthz)
@@ -95,6 +97,9 @@ func New(config Config) *echo.Echo {
 	e.Match(read, "/static/:name", staticFile)
 	return e
 }
+
+// read are the methods that only read.
+var read = []string{http.MethodGet, http.MethodHead}
 
 // reader returns what reads messages with the client.
 func (a app) reader(client *ent.Client) reader {

@@ -42,6 +42,7 @@ type book struct {
 	addr   string // host:port
 	url    string
 	at     string // the URL of its database
+	token  string // is shown with each request, if there is one
 	driver dialect.Driver
 	client *ent.Client
 	server *http.Server
@@ -148,6 +149,9 @@ func (b *book) send(method, path, body string, headers ...string) answer {
 	request, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if b.token != "" {
+		request.Header.Set("Authorization", "Bearer "+b.token)
 	}
 	for i := 0; i < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])

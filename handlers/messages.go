@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 
 	"entgo.io/ent/dialect"
@@ -66,24 +65,20 @@ func (a app) page(c echo.Context, format format) error {
 
 // show shows one message.
 func (a app) show(c echo.Context) error {
-	format, err := negotiate(c, formats...)
+	format, id, err := asked(c)
 	if err != nil {
 		return err
 	}
-	ctx, messages := c.Request().Context(), transaction.Client[*ent.Client](c).Message
-	id, _ := strconv.Atoi(c.Param("id")) // 0 if it is not a number, and no message has that
-	found, err := messages.Get(ctx, id)
-	if ent.IsNotFound(err) {
-		return refuse(http.StatusNotFound, "There is no message %s.", c.Param("id"))
-	}
+	ctx, client := c.Request().Context(), transaction.Client[*ent.Client](c)
+	found, err := find(ctx, client, id)
 	if err != nil {
 		return fmt.Errorf("show message %d: %w", id, err)
 	}
-	view := views.Message{Message: found, Zone: a.zone}
-	if view.Older, err = messages.Query().Where(message.IDLT(id)).Order(newestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
+	view := views.Message{Message: found, Zone: a.zone, Removable: a.showsToken(c.Request())}
+	if view.Older, err = messagesOf(client).Where(message.IDLT(id)).Order(newestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("the message before %d: %w", id, err)
 	}
-	if view.Newer, err = messages.Query().Where(message.IDGT(id)).Order(oldestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
+	if view.Newer, err = messagesOf(client).Where(message.IDGT(id)).Order(oldestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("the message after %d: %w", id, err)
 	}
 	link(c, view.OlderURL(root(c)), view.NewerURL(root(c)))
@@ -167,7 +162,7 @@ func (a app) keep(c echo.Context, sent submission) error {
 		return c.Redirect(http.StatusSeeOther, root(c))
 	}
 	c.Response().Header().Set(echo.HeaderLocation, fmt.Sprintf("%smessages/%d", root(c), recorded.ID))
-	return send(c, http.StatusCreated, format, views.Recorded{Message: views.Message{Message: recorded, Zone: a.zone}})
+	return send(c, http.StatusCreated, format, views.Done{Message: views.Message{Message: recorded, Zone: a.zone}, What: "Recorded"})
 }
 
 // errSameKey is the error of a request while another one, at another instance, records with the same key.

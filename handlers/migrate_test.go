@@ -91,8 +91,8 @@ func TestBookOfAnOlderVersion(t *testing.T) {
 			if got := b.number("SELECT count(*) FROM sqlite_master WHERE name = 'slices'"); got != 0 {
 				t.Error("the old index is still there")
 			}
-			if got := b.number("SELECT count(*) FROM sqlite_master WHERE name LIKE 'message\\_%' ESCAPE '\\'"); got != 2 {
-				t.Errorf("%d indexes, want that of keys and that of times", got)
+			if got := b.number("SELECT count(*) FROM sqlite_master WHERE name LIKE 'message\\_%' ESCAPE '\\'"); got != 3 {
+				t.Errorf("%d indexes, want those of keys, times and removals", got)
 			}
 			if !strings.Contains(b.log.String(), `level=INFO msg="folded messages for searching" up_to=2 of=2`) {
 				t.Errorf("the log does not say that messages were folded:\n%s", b.log)

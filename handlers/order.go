@@ -39,7 +39,7 @@ func raise(n *atomic.Int64, to int64) {
 // errUnsettled is the error of a page that was read before the order of its messages was settled. It is read again.
 var errUnsettled = errors.New("the page has messages whose order is not settled")
 
-// newestID returns the ID of the newest message, or 0: on PostgreSQL the ID up to which the order is settled.
+// newestID returns the ID of the newest message or removal, or 0: on PostgreSQL the ID up to which the order is settled.
 func (r reader) newestID(ctx context.Context) (int, error) {
 	if r.dialect == dialect.Postgres {
 		settled, _, err := r.settled(ctx)

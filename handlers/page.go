@@ -157,10 +157,10 @@ func (p page) ofDay(ctx context.Context, client *ent.Client, view *views.Message
 	}
 	next := p.day.AddDate(0, 0, 1)
 	lastBefore := func(t time.Time) (*ent.Message, error) {
-		return client.Message.Query().Where(message.RecordedAtLT(t)).Order(message.ByRecordedAt(sql.OrderDesc()), newestFirst).First(ctx)
+		return messagesOf(client).Where(message.RecordedAtLT(t)).Order(message.ByRecordedAt(sql.OrderDesc()), newestFirst).First(ctx)
 	}
 	firstFrom := func(t time.Time) (*ent.Message, error) {
-		return client.Message.Query().Where(message.RecordedAtGTE(t)).Order(message.ByRecordedAt(), oldestFirst).First(ctx)
+		return messagesOf(client).Where(message.RecordedAtGTE(t)).Order(message.ByRecordedAt(), oldestFirst).First(ctx)
 	}
 	for _, side := range []struct {
 		find func(time.Time) (*ent.Message, error)
@@ -225,8 +225,9 @@ var (
 // and returns the messages that are in both spans.
 func (s span) and(other span) span { return span{max(s.first, other.first), min(s.last, other.last)} }
 
-// contains returns the conditions that a message is in the span and contains the folded words.
-func (s span) contains(words []string) (conditions []predicate.Message) {
+// contains returns the conditions that an entry is a message in the span and contains the folded words.
+func (s span) contains(words []string) []predicate.Message {
+	conditions := []predicate.Message{message.RemovesIsNil()}
 	if s.first > everything.first {
 		conditions = append(conditions, message.IDGTE(s.first))
 	}

@@ -47,7 +47,7 @@ func (r reader) rows(
 	ctx context.Context, order message.OrderOption, most, text int, conditions []predicate.Message,
 ) iter.Seq2[*ent.Message, error] {
 	query := sql.Dialect(r.dialect).
-		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt).
+		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt, message.FieldRemoves).
 		From(sql.Table(message.Table)).
 		Limit(most)
 	for _, condition := range conditions {
@@ -57,7 +57,7 @@ func (r reader) rows(
 	statement, args := query.Query()
 	// PostgreSQL sends the whole result, however much of it is read. For an ordinary page, that is little more.
 	if much := most > pageSize+1 || most*r.largest > 4*text; much && r.dialect == dialect.Postgres {
-		statement = fmt.Sprintf(`SELECT id, value, recorded_at FROM (
+		statement = fmt.Sprintf(`SELECT id, value, recorded_at, removes FROM (
 			SELECT *, row_number() OVER rows AS place, sum(octet_length(value)) OVER rows AS size
 			FROM (%s) AS message WINDOW rows AS (ROWS UNBOUNDED PRECEDING)
 		) AS message WHERE size - octet_length(value) <= %d OR place = 2`, statement, text)
@@ -71,7 +71,7 @@ func (r reader) rows(
 		defer rows.Close()
 		for rows.Next() {
 			var m ent.Message
-			err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt)
+			err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt, &m.Removes)
 			if !yield(&m, err) || err != nil {
 				return
 			}

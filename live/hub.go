@@ -1,5 +1,6 @@
 // Package live publishes messages as they are recorded. A [Hub] follows what is committed to the database, by any process, and
-// hands each message to every subscriber: after its commit, in the order of the IDs, each once.
+// hands each message to every subscriber: after its commit, in the order of the IDs, each once. The removal of a message has an ID,
+// too, and comes after the message. A message is not handed out after its removal was published.
 //
 // A message is read and encoded once for all subscribers that are at the same place. Package live knows no HTTP and no SQL: the
 // caller reads, encodes and sends the messages, and decides how slow a subscriber may be.
@@ -28,11 +29,14 @@ const (
 
 // Source is the database that a hub reads.
 type Source struct {
-	// NewestID returns the ID of the newest message, or 0. No message with an ID up to that may appear later.
+	// NewestID returns the ID of the newest message or removal, or 0. None with an ID up to that may appear later.
 	NewestID func(context.Context) (int, error)
 
-	// After returns the first messages after an ID, up to another: as many as a subscriber may hold in memory.
+	// After returns the first messages and removals after an ID, up to another: as many as a subscriber may hold in memory.
 	After func(ctx context.Context, id, upTo int) ([]*ent.Message, error)
+
+	// Removes reports whether there are removals after an ID, up to another.
+	Removes func(ctx context.Context, id, upTo int) (bool, error)
 
 	// Listen calls changed when another process may have recorded. It returns when ctx ends, or with an error.
 	Listen func(ctx context.Context, changed func()) error
@@ -69,8 +73,8 @@ func New(ctx context.Context, source Source, log *slog.Logger) *Hub {
 	}
 }
 
-// Notify says that messages have been recorded: the hub looks for them at once, and announces them to other processes. Those that
-// come close together are announced together.
+// Notify says that messages have been recorded or removed: the hub looks at once, and announces it to other processes. What comes
+// close together is announced together.
 func (h *Hub) Notify() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -81,6 +85,9 @@ func (h *Hub) Notify() {
 		go h.announce()
 	}
 }
+
+// Forget makes the subscribers read anew what others have read before. Call it after a message was removed.
+func (h *Hub) Forget() { h.batches.forgetAll() }
 
 // look makes the hub look for messages, if it has subscribers. The caller holds mu.
 func (h *Hub) look() {
@@ -132,6 +139,7 @@ func (h *Hub) Subscribe(ctx context.Context, after int, encoder Encoder) (*Subsc
 		if err != nil {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
+		h.Forget() // nobody has looked for removals
 		h.newest = newest
 		h.start()
 	}
@@ -170,11 +178,7 @@ func (h *Hub) leave() {
 // poll publishes messages until ctx ends.
 func (h *Hub) poll(ctx context.Context, news <-chan struct{}) {
 	for ctx.Err() == nil {
-		newest, err := h.source.NewestID(ctx)
-		if err == nil {
-			h.publish(newest)
-		}
-		h.logError(ctx, err)
+		h.logError(ctx, h.publish(ctx))
 		rest(ctx, pause, nil)
 		rest(ctx, interval, news)
 	}
@@ -194,17 +198,30 @@ func (h *Hub) listen(ctx context.Context) {
 }
 
 // publish wakes the subscribers if there are newer messages.
-func (h *Hub) publish(newest int) {
+func (h *Hub) publish(ctx context.Context) error {
+	newest, err := h.source.NewestID(ctx)
+	h.mu.Lock()
+	published := h.newest
+	h.mu.Unlock()
+	if err != nil || newest <= published {
+		return err
+	}
+	removes, err := h.source.Removes(ctx, published, newest)
+	if err != nil {
+		return err
+	}
+	if removes { // by another process, perhaps
+		h.Forget()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if newest > h.newest {
-		h.newest = newest
-		close(h.changed)
-		h.changed = make(chan struct{})
-	}
+	h.newest = max(h.newest, newest) // another poller may still run
+	close(h.changed)
+	h.changed = make(chan struct{})
+	return nil
 }
 
-// Encoder appends a message in a format, which has a name.
+// Encoder appends a message or a removal in a format, which has a name. It may append nothing.
 type Encoder struct {
 	Format string
 	Append func(dst []byte, m *ent.Message) []byte
@@ -225,14 +242,13 @@ func (s *Subscriber) Next(ctx context.Context) (next []byte, changed <-chan stru
 	s.hub.mu.Lock()
 	newest, changed := s.hub.newest, s.hub.changed
 	s.hub.mu.Unlock()
-	if s.last >= newest {
-		return nil, changed, nil
+	for s.last < newest && len(next) == 0 {
+		if s.held, err = s.hub.batches.after(ctx, s.last, newest, s.encoder); err != nil {
+			return nil, nil, err
+		}
+		next, s.last = s.held.encoded, s.held.last
 	}
-	if s.held, err = s.hub.batches.after(ctx, s.last, newest, s.encoder); err != nil {
-		return nil, nil, err
-	}
-	s.last = s.held.last
-	return s.held.encoded, changed, nil
+	return next, changed, nil
 }
 
 // Close ends the subscription.
@@ -264,8 +280,8 @@ type batches struct {
 	size   int // bytes of the recent ones
 }
 
-// after returns messages after the one with the ID last, up to the newest. Subscribers read the database one at a time: the first one reads for
-// the others.
+// after returns messages after the one with the ID last, up to the newest. Subscribers read the database one at a time: the first
+// one reads for the others.
 func (b *batches) after(ctx context.Context, last, newest int, encoder Encoder) (*batch, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -274,7 +290,7 @@ func (b *batches) after(ctx context.Context, last, newest int, encoder Encoder) 
 		return held, nil
 	}
 	messages, err := b.read(ctx, last, newest)
-	read := &batch{last: last}
+	read := &batch{last: newest} // if there are none
 	for _, m := range messages {
 		read.encoded, read.last = encoder.Append(read.encoded, m), m.ID
 	}
@@ -286,15 +302,24 @@ func (b *batches) after(ctx context.Context, last, newest int, encoder Encoder) 
 	return read, err
 }
 
-// keep keeps a batch for those that come to its place soon, in place of older ones. A large one would take the place of many.
+// keep keeps a batch for those that come to its place soon, in place of older ones. A large one would take the place of many,
+// and an empty one would take none and so stay.
 func (b *batches) keep(read *batch) {
-	if len(read.encoded) > maxRecent/64 {
+	if len(read.encoded) == 0 || len(read.encoded) > maxRecent/64 {
 		return
 	}
 	b.recent = append(b.recent, read)
 	for b.size += len(read.encoded); b.size > maxRecent; b.recent = slices.Delete(b.recent, 0, 1) {
 		b.size -= len(b.recent[0].encoded)
 	}
+}
+
+// forgetAll lets nobody share a batch that was read before. It waits for one that is being read.
+func (b *batches) forgetAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	clear(b.known)
+	b.recent, b.size = nil, 0
 }
 
 // forget removes the pointer to a batch that nobody holds, unless it has been read again.

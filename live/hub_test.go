@@ -64,7 +64,7 @@ func openAt(t *testing.T, url string) *book {
 		t.Fatal(err)
 	}
 	b := &book{t: t, driver: driver, client: client}
-	source := live.Source{NewestID: b.newestID, After: b.after, Listen: b.listen, Announce: b.announce}
+	source := live.Source{NewestID: b.newestID, After: b.after, Removes: b.removes, Listen: b.listen, Announce: b.announce}
 	b.hub = live.New(t.Context(), source, slog.New(slog.NewTextHandler(&b.log, nil)))
 	return b
 }
@@ -94,6 +94,17 @@ func (b *book) after(ctx context.Context, id, upTo int) ([]*ent.Message, error) 
 	return b.client.Message.Query().Where(message.IDGT(id), message.IDLTE(upTo)).Order(ent.Asc(message.FieldID)).Limit(100).All(ctx)
 }
 
+func (b *book) removes(ctx context.Context, id, upTo int) (bool, error) {
+	return b.client.Message.Query().Where(message.IDGT(id), message.IDLTE(upTo), message.RemovesNotNil()).Exist(ctx)
+}
+
+// remove removes a message, and does not notify the hub.
+func (b *book) remove(id int) {
+	b.t.Helper()
+	b.client.Message.DeleteOneID(id).ExecX(b.t.Context())
+	b.client.Message.Create().SetValue("a removal").SetRemoves(id).ExecX(b.t.Context())
+}
+
 // record records messages, and does not notify the hub.
 func (b *book) record(values ...string) {
 	b.t.Helper()
@@ -111,8 +122,11 @@ func (b *book) exec(statement string) {
 	}
 }
 
-// lines has a line for each message.
+// lines has a line for each message, and none for a removal.
 var lines = live.Encoder{Format: "lines", Append: func(dst []byte, m *ent.Message) []byte {
+	if m.Removes != nil {
+		return dst
+	}
 	return fmt.Appendf(dst, "%d %s\n", m.ID, m.Value)
 }}
 
@@ -417,4 +431,47 @@ func TestSubscribingThatFails(t *testing.T) {
 	b.record("hello")
 	b.hub.Notify()
 	b.expect(s, 1, 1)
+}
+
+// TestSubscriberGoesOnAfterRemovals has more removals in a row than are read at a time, before and between messages.
+func TestSubscriberGoesOnAfterRemovals(t *testing.T) {
+	b := open(t)
+	b.record(slices.Repeat([]string{"x"}, 250)...)
+	for id := range 250 {
+		b.remove(id + 1)
+	}
+	b.record("after 250 removals")
+	b.remove(501)
+	b.record("last")
+	for _, after := range []int{0, 250, 251, 400} {
+		s := b.subscribe(after)
+		b.expect(s, 503, 503)
+		s.Close()
+	}
+}
+
+// TestRemovedMessageIsNotShared has a subscriber hold the message that another process removes, or this one. Those that come to the
+// same place later do not get it: when the hub has seen the removal, at once if it was told, and also if it did not look meanwhile.
+func TestRemovedMessageIsNotShared(t *testing.T) {
+	for name, learn := range map[string]func(b *book, holder *live.Subscriber){
+		"by another process": func(b *book, holder *live.Subscriber) { b.expect(holder, 3, 3) },
+		"by this process":    func(b *book, _ *live.Subscriber) { b.hub.Forget() },
+		"while nobody looks": func(_ *book, holder *live.Subscriber) { holder.Close() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := open(t)
+			b.record("one")
+			holder := b.subscribe(0)
+			b.expect(holder, 1, 1)
+			b.remove(1)
+			b.record("three")
+			learn(b, holder)
+			late := b.subscribe(0)
+			b.expect(late, 3, 3)
+			late.Close()
+			if name != "while nobody looks" {
+				holder.Close()
+			}
+		})
+	}
 }

@@ -28,6 +28,7 @@ func openCounted(t *testing.T, url string) *counted {
 	c.hub = live.New(t.Context(), live.Source{
 		NewestID: c.newestID,
 		After:    c.after,
+		Removes:  c.removes,
 		Listen: func(ctx context.Context, changed func()) error {
 			return c.listen(ctx, func() {
 				changed()

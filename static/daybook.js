@@ -56,8 +56,13 @@ function live(list) {
   const atTop = () => list.getBoundingClientRect().top >= 0;
 
   const maxEntries = 1000; // of a page that has been open for long
-  let newest = Math.max(0, ...[...list.querySelectorAll(".entry")].map(idOf)); // received so far
-  let waiting = []; // received, but not shown yet
+  const newestOf = (page) => Math.max(0, ...[...page.querySelectorAll(".entry")].map(idOf));
+  let newest = newestOf(list); // received so far
+  let cursor = newest; // the place in the stream: a page has newer messages, but does not say what was removed before them
+  const removed = new Set(); // the IDs of messages that were removed while the page was open
+  const stays = (entry) => !removed.has(idOf(entry));
+  let waiting = []; // entries that are received, but not shown yet
+  let waitingPage; // the page that takes the place of all that is shown, before those entries are added
   let sending = false; // a message is on its way
   const own = new Set(); // the IDs of messages recorded here
 
@@ -89,8 +94,9 @@ function live(list) {
     note.textContent = sentence;
   };
 
-  // add puts an entry of another document where it belongs: on top.
+  // add puts an entry of another document where it belongs: on top. It may be there already, with a whole page.
   const add = (entry) => {
+    if (document.getElementById(entry.id)) return;
     const from = entry.closest(".day");
     let day = list.querySelector(".day");
     if (!day || dateOf(day) !== dateOf(from)) {
@@ -102,34 +108,60 @@ function live(list) {
     day.querySelector(".entries").prepend(document.importNode(entry, true));
   };
 
+  // replace shows a whole page. It may be older than what the stream has brought meanwhile.
   const replace = (page) => {
+    const upTo = newestOf(page);
+    const isLater = (entry) => idOf(entry) > upTo;
+    const later = [...list.querySelectorAll(".entry")].filter(isLater).reverse();
     list.replaceChildren(...page.querySelector("[data-live]").childNodes);
-    newest = Math.max(newest, ...[...list.querySelectorAll(".entry")].map(idOf));
+    later.forEach(add);
+    waiting = waiting.filter(isLater);
+    newest = Math.max(newest, upTo);
+    if (!source) cursor = Math.max(cursor, upTo); // nothing is shown any more that was removed before
+    dropRemoved();
   };
 
-  const receive = (entries, show) => {
-    waiting.push({ entries, show });
-    showNews();
+  // dropRemoved takes away what was removed: from the list, from what is waiting, and from what is read out.
+  const dropRemoved = () => {
+    waiting = waiting.filter(stays);
+    unannounced = unannounced.filter(stays);
+    for (const entry of list.querySelectorAll(".entry")) {
+      if (stays(entry)) continue;
+      const day = entry.closest(".day");
+      entry.remove();
+      if (!day.querySelector(".entry")) day.remove();
+    }
+    if (!list.querySelector(".entry, .empty")) refill();
+  };
+
+  // refill loads the list of which everything was removed: there are older messages, or it says that there are none.
+  let refilling = false;
+  const refill = () => {
+    if (refilling) return;
+    refilling = true;
+    load().finally(() => { refilling = false; }).then(replace, () => {}); // replace may have to refill again
   };
 
   // showNews shows what is waiting, or only how much it is if that would move what is being read. While a message is on its way it
   // shows nothing: that message would stand in the list and still in the field.
   const showNews = () => {
-    if (waiting.length === 0 || sending) return;
-    const entries = waiting.flatMap(({ entries }) => entries);
+    if (waiting.length === 0) more.remove();
+    if (sending) return;
     if (atTop()) {
-      announce(entries.filter((entry) => !own.has(idOf(entry))));
+      announce(waiting.filter((entry) => !own.has(idOf(entry))));
       showAll();
       return;
     }
-    more.textContent = count(entries.length);
-    if (!more.isConnected) news.append(more);
+    more.textContent = count(waiting.length);
+    if (!more.isConnected && waiting.length > 0) news.append(more);
   };
 
   let promised = 0; // the ID of a message of which a note says that it will appear
   const showAll = () => {
-    if (waiting.length === 0 || sending) return;
-    for (const { show } of waiting.splice(0)) show();
+    if (waiting.length === 0 && !waitingPage || sending) return;
+    if (waitingPage) replace(waitingPage);
+    waitingPage = undefined;
+    waiting.splice(0).forEach(add);
     more.remove();
     if (promised && promised <= newest) {
       promised = 0;
@@ -142,10 +174,11 @@ function live(list) {
   }, { passive: true });
 
   // announce has a screen reader say what has come. What comes within a second is one announcement.
-  const unannounced = [];
+  let unannounced = [];
   const announce = (entries) => {
     if (unannounced.length === 0 && entries.length > 0) setTimeout(() => {
       const [first, ...others] = unannounced.splice(0);
+      if (!first) return;
       const text = first.querySelector(".value").textContent;
       announcement.textContent = others.length > 0 ? count(others.length + 1) : `New message: ${[...text].slice(0, 100).join("")}`;
     }, 1000);
@@ -154,16 +187,16 @@ function live(list) {
 
   // merge takes from a page what has not been received yet, or all of it if more has been recorded than a page shows.
   const merge = (page) => {
-    const entries = [...page.querySelectorAll("[data-live] .entry")].reverse();
+    dropRemoved();
+    const entries = [...page.querySelectorAll("[data-live] .entry")].filter(stays).reverse();
     const missing = entries.filter((entry) => idOf(entry) > newest);
-    if (missing.length === 0) return;
-    newest = idOf(missing.at(-1));
-    if (missing.length === entries.length && page.querySelector("a[rel=next]")) {
+    newest = Math.max(newest, ...missing.map(idOf));
+    if (missing.length > 0 && missing.length === entries.length && page.querySelector("a[rel=next]")) {
       waiting = [];
-      receive(missing, () => replace(page));
-      return;
+      waitingPage = page;
     }
-    receive(missing, () => missing.forEach(add));
+    waiting.push(...missing);
+    showNews();
   };
 
   const load = async () => {
@@ -192,14 +225,26 @@ function live(list) {
 
   // While it is shown, the page listens. A browser has only few connections to a server, so a hidden one does not.
   let source;
-  const received = []; // events since the page was last drawn: to draw it for each of thousands would take minutes
-  const mergeReceived = () => merge(parse(`<div data-live>${received.splice(0).reverse().join("")}</div>`));
+  const received = []; // messages since the page was last drawn: to draw it for each of thousands would take minutes
+  let drawing = false; // it is about to be drawn
+  const redraw = () => {
+    drawing = false;
+    merge(parse(`<div data-live>${received.splice(0).reverse().join("")}</div>`));
+  };
   const listen = () => {
     if (source || document.hidden) return;
-    source = new EventSource(`${list.dataset.live}?after=${newest}`);
-    source.onmessage = ({ data }) => {
-      if (received.push(data) === 1) requestAnimationFrame(mergeReceived);
+    source = new EventSource(`${list.dataset.live}?after=${cursor}`);
+    const receive = (keep) => ({ data, lastEventId }) => {
+      cursor = Number(lastEventId);
+      keep(data);
+      if (!drawing) requestAnimationFrame(redraw);
+      drawing = true;
     };
+    source.onmessage = receive((html) => received.push(html));
+    source.addEventListener("removed", receive((id) => {
+      removed.add(Number(id));
+      announcement.textContent = "";
+    }));
     source.onopen = connected;
     source.onerror = retry;
   };

@@ -16,10 +16,11 @@ import (
 
 // Message shows one message.
 type Message struct {
-	Message *ent.Message
-	Older   int            // the ID of the message before it, or 0
-	Newer   int            // the ID of the message after it, or 0
-	Zone    *time.Location // of the day and the time on the page
+	Message   *ent.Message
+	Older     int            // the ID of the message before it, or 0
+	Newer     int            // the ID of the message after it, or 0
+	Removable bool           // by the one who looks at it
+	Zone      *time.Location // of the day and the time on the page
 }
 
 // OlderURL returns the address of the message before it, or "".
@@ -35,6 +36,9 @@ func messageURL(root string, id int) string {
 	}
 	return root + "messages/" + strconv.Itoa(id)
 }
+
+// removalURL returns the address of the page that asks whether to remove a message, and of its form.
+func removalURL(root string, id int) string { return messageURL(root, id) + "/delete" }
 
 // inListURL returns the address of a message in the list, in the middle of a page, which has 50 messages.
 func inListURL(root string, id int) string {
@@ -93,22 +97,32 @@ func (v Message) AppendJSON(dst []byte) []byte {
 	return append(dst, `Z"}`...)
 }
 
-// Event returns the message as a server-sent event for the list: its ID, and its entry under its day.
+// Event returns the message as a server-sent event for the list: its ID, and its entry under its day. For a removal, it is an event
+// of its own: the ID of the message that was removed.
 func (v Message) Event() []byte {
+	if v.Message.Removes != nil {
+		return fmt.Appendf(nil, "id: %d\nevent: removed\ndata: %d\n\n", v.Message.ID, *v.Message.Removes)
+	}
 	var html strings.Builder
 	_ = section("./", []*ent.Message{v.Message}, v.Zone, nil).Render(context.Background(), &html) // to memory: cannot fail
 	// Each line of an event's data needs a field name.
 	return fmt.Appendf(nil, "id: %d\ndata: %s\n\n", v.Message.ID, strings.ReplaceAll(html.String(), "\n", "\ndata: "))
 }
 
-// Recorded tells a program that its message was recorded. A browser is redirected to the list instead.
-type Recorded struct{ Message }
+// Done tells a program what was done with a message. A browser is redirected to the list instead.
+type Done struct {
+	Message
+	What string // "Recorded" or "Removed"
+}
 
-// AppendText appends the same sentence as the recipe that Daybook comes from.
-func (v Recorded) AppendText(dst []byte) []byte {
-	dst = append(dst, "Recorded: "...)
+// AppendText appends a sentence. "Recorded: hello world" is that of the recipe that Daybook comes from.
+func (v Done) AppendText(dst []byte) []byte {
+	dst = append(append(dst, v.What...), ": "...)
 	return append(appendEscaped(dst, v.Message.Message.Value), '\n')
 }
+
+// Removal asks whether to remove a message. Its text and JSON are the message's.
+type Removal struct{ Message }
 
 // Messages shows a page of the list: messages under the days on which they were recorded.
 type Messages struct {

@@ -22,6 +22,8 @@ const (
 	FieldIdempotencyKey = "idempotency_key"
 	// FieldFolded holds the string denoting the folded field in the database.
 	FieldFolded = "folded"
+	// FieldRemoves holds the string denoting the removes field in the database.
+	FieldRemoves = "removes"
 	// Table holds the table name of the message in the database.
 	Table = "messages"
 )
@@ -33,6 +35,7 @@ var Columns = []string{
 	FieldRecordedAt,
 	FieldIdempotencyKey,
 	FieldFolded,
+	FieldRemoves,
 }
 
 // ValidColumn reports if the column name is valid (part of the table columns).
@@ -84,4 +87,9 @@ func ByIdempotencyKey(opts ...sql.OrderTermOption) OrderOption {
 // ByFolded orders the results by the folded field.
 func ByFolded(opts ...sql.OrderTermOption) OrderOption {
 	return sql.OrderByField(FieldFolded, opts...).ToFunc()
+}
+
+// ByRemoves orders the results by the removes field.
+func ByRemoves(opts ...sql.OrderTermOption) OrderOption {
+	return sql.OrderByField(FieldRemoves, opts...).ToFunc()
 }

@@ -74,6 +74,11 @@ func Folded(v string) predicate.Message {
 	return predicate.Message(sql.FieldEQ(FieldFolded, v))
 }
 
+// Removes applies equality check predicate on the "removes" field. It's identical to RemovesEQ.
+func Removes(v int) predicate.Message {
+	return predicate.Message(sql.FieldEQ(FieldRemoves, v))
+}
+
 // ValueEQ applies the EQ predicate on the "value" field.
 func ValueEQ(v string) predicate.Message {
 	return predicate.Message(sql.FieldEQ(FieldValue, v))
@@ -327,6 +332,56 @@ func FoldedEqualFold(v string) predicate.Message {
 // FoldedContainsFold applies the ContainsFold predicate on the "folded" field.
 func FoldedContainsFold(v string) predicate.Message {
 	return predicate.Message(sql.FieldContainsFold(FieldFolded, v))
+}
+
+// RemovesEQ applies the EQ predicate on the "removes" field.
+func RemovesEQ(v int) predicate.Message {
+	return predicate.Message(sql.FieldEQ(FieldRemoves, v))
+}
+
+// RemovesNEQ applies the NEQ predicate on the "removes" field.
+func RemovesNEQ(v int) predicate.Message {
+	return predicate.Message(sql.FieldNEQ(FieldRemoves, v))
+}
+
+// RemovesIn applies the In predicate on the "removes" field.
+func RemovesIn(vs ...int) predicate.Message {
+	return predicate.Message(sql.FieldIn(FieldRemoves, vs...))
+}
+
+// RemovesNotIn applies the NotIn predicate on the "removes" field.
+func RemovesNotIn(vs ...int) predicate.Message {
+	return predicate.Message(sql.FieldNotIn(FieldRemoves, vs...))
+}
+
+// RemovesGT applies the GT predicate on the "removes" field.
+func RemovesGT(v int) predicate.Message {
+	return predicate.Message(sql.FieldGT(FieldRemoves, v))
+}
+
+// RemovesGTE applies the GTE predicate on the "removes" field.
+func RemovesGTE(v int) predicate.Message {
+	return predicate.Message(sql.FieldGTE(FieldRemoves, v))
+}
+
+// RemovesLT applies the LT predicate on the "removes" field.
+func RemovesLT(v int) predicate.Message {
+	return predicate.Message(sql.FieldLT(FieldRemoves, v))
+}
+
+// RemovesLTE applies the LTE predicate on the "removes" field.
+func RemovesLTE(v int) predicate.Message {
+	return predicate.Message(sql.FieldLTE(FieldRemoves, v))
+}
+
+// RemovesIsNil applies the IsNil predicate on the "removes" field.
+func RemovesIsNil() predicate.Message {
+	return predicate.Message(sql.FieldIsNull(FieldRemoves))
+}
+
+// RemovesNotNil applies the NotNil predicate on the "removes" field.
+func RemovesNotNil() predicate.Message {
+	return predicate.Message(sql.FieldNotNull(FieldRemoves))
 }
 
 // And groups predicates with the AND operator between them.

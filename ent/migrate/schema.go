@@ -16,6 +16,7 @@ var (
 		{Name: "recorded_at", Type: field.TypeTime},
 		{Name: "idempotency_key", Type: field.TypeString, Nullable: true},
 		{Name: "folded", Type: field.TypeString, Nullable: true, Size: 2147483647},
+		{Name: "removes", Type: field.TypeInt, Nullable: true},
 	}
 	// MessagesTable holds the schema information for the "messages" table.
 	MessagesTable = &schema.Table{
@@ -35,6 +36,14 @@ var (
 				Name:    "message_recorded_at",
 				Unique:  false,
 				Columns: []*schema.Column{MessagesColumns[2]},
+			},
+			{
+				Name:    "message_removes",
+				Unique:  true,
+				Columns: []*schema.Column{MessagesColumns[5]},
+				Annotation: &entsql.IndexAnnotation{
+					Where: "removes IS NOT NULL",
+				},
 			},
 		},
 	}

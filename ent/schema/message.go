@@ -27,7 +27,7 @@ const (
 
 func (e Invalid) Error() string { return string(e) }
 
-// Message is one message. It is never edited.
+// Message is one message, or the removal of one: an entry of the same log, so that one order serves both. It is never edited.
 type Message struct{ ent.Schema }
 
 // Fields of the Message.
@@ -39,17 +39,20 @@ func (Message) Fields() []ent.Field {
 		// The value as a search compares it. It may be NULL: messages from before version 3 have none until they are folded, and
 		// a database can add such a column without copying the table.
 		field.Text("folded").Sensitive().Optional(),
+		// The ID of the message that this entry has removed: it is an entry of the log, but no message.
+		field.Int("removes").Optional().Nillable().Immutable(),
 	}
 }
 
 // Hooks of the Message.
 func (Message) Hooks() []ent.Hook { return []ent.Hook{foldValue} }
 
-// Indexes of the Message. That of keys leaves out messages without one, which most are.
+// Indexes of the Message. Those of keys and of removals leave out messages without one, which most are.
 func (Message) Indexes() []ent.Index {
 	return []ent.Index{
 		index.Fields("idempotency_key").Unique().Annotations(entsql.IndexWhere("idempotency_key IS NOT NULL")),
 		index.Fields("recorded_at"),
+		index.Fields("removes").Unique().Annotations(entsql.IndexWhere("removes IS NOT NULL")),
 	}
 }
 

@@ -1,0 +1,2 @@
+ALTER TABLE "messages" ADD COLUMN "removes" bigint NULL;
+CREATE UNIQUE INDEX "message_removes" ON "messages" ("removes") WHERE (removes IS NOT NULL);
