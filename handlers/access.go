@@ -31,7 +31,7 @@ func (a app) mayRead(next echo.HandlerFunc) echo.HandlerFunc {
 // mayRecord lets the requests pass that may record.
 func (a app) mayRecord(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if a.access.Token != "" && !a.showsToken(c.Request()) {
+		if !a.records(c.Request()) {
 			return a.challenge(c)
 		}
 		return next(c)
@@ -48,6 +48,9 @@ func (a app) mayRemove(next echo.HandlerFunc) echo.HandlerFunc {
 		return a.mayRecord(next)(c)
 	}
 }
+
+// records reports whether the request may record.
+func (a app) records(r *http.Request) bool { return a.access.Token == "" || a.showsToken(r) }
 
 // showsToken reports whether the request shows the token: as a bearer, or as the password of any user, for browsers. Its hash is
 // compared, so that the time that this takes tells nothing about the token.

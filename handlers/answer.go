@@ -114,13 +114,16 @@ func root(c echo.Context) string {
 	return cmp.Or(strings.Repeat("../", max(0, depth)), "./")
 }
 
-// command returns the command line that records a message here.
-func command(c echo.Context) string {
-	scheme := ""
+// command returns the command line that records a message here. With -n, curl takes the token from ~/.netrc.
+func (a app) command(c echo.Context) string {
+	scheme, netrc := "", ""
 	if c.Scheme() == "https" {
 		scheme = "https://"
 	}
-	return fmt.Sprintf("curl -d 'hello world' %s%s/record", scheme, c.Request().Host)
+	if a.access.Token != "" {
+		netrc = "-n "
+	}
+	return fmt.Sprintf("curl %s-d 'hello world' %s%s/record", netrc, scheme, c.Request().Host)
 }
 
 // healthz answers that the process runs. It does not ask the database.

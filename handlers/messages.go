@@ -56,8 +56,11 @@ func (a app) page(c echo.Context, format format) error {
 		return errUnsettled
 	}
 	view.Zone = a.zone
-	if format == html && view.Newest { // the page with the form
-		view.Key, view.Command = newKey(), command(c)
+	if format == html && view.Newest {
+		view.Command = a.command(c)
+		if a.records(c.Request()) {
+			view.Key = newKey()
+		}
 	}
 	link(c, view.Older, view.Newer)
 	return send(c, http.StatusOK, format, view)
@@ -117,7 +120,7 @@ func (a app) recordByAddress(c echo.Context) error {
 		return err
 	}
 	if format != html {
-		return refuse(http.StatusUnprocessableEntity, "Nothing is recorded yet. To record: %s", command(c))
+		return refuse(http.StatusUnprocessableEntity, "Nothing is recorded yet. To record: %s", a.command(c))
 	}
 	return send(c, http.StatusOK, html, views.Form{Value: sent.value, Key: newKey()})
 }

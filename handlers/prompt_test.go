@@ -2,6 +2,9 @@ package handlers_test
 
 import (
 	"context"
+	"net/http"
+	"net/url"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -113,24 +116,62 @@ func TestPrivateBookAsksOnce(t *testing.T) {
 	}
 }
 
-// TestBookWithATokenAsksToRecord reads without a prompt, cancels it, and answers it.
+// TestBookWithATokenAsksToRecord reads without a prompt, cancels the one for the form, and answers it.
 func TestBookWithATokenAsksToRecord(t *testing.T) {
 	skipOnPostgreSQL(t)
 	b, tab := openWith(t, databasetest.New(t), handlers.Access{Token: token}), launch(t)
 	b.client.Message.Create().SetValue("to read").ExecX(t.Context())
 	prompts := tab.answerPrompts("")
-	tab.do(chromedp.Navigate(b.url), chromedp.WaitVisible(first), chromedp.SendKeys(area, "typed"))
-	if n := prompts.count.Load(); n != 0 {
-		t.Errorf("to read, the browser has asked %d times", n)
+	toRecord := chromedp.CSS(".to-record a")
+	tab.do(chromedp.Navigate(b.url), chromedp.WaitVisible(first))
+	b.came.waitFor(t, 1, "GET /live?")
+	if n := prompts.count.Load(); n != 0 || tab.is(`document.querySelector("form.record") !== null`) {
+		t.Errorf("to read, the browser has asked %d times, and there may be a form", n)
 	}
-	tab.do(chromedp.Click(button))
+	tab.do(chromedp.Click(toRecord), chromedp.WaitVisible(chromedp.CSS(".failure")))
+	if got := tab.text(".failure"); !strings.Contains(got, "401") || prompts.count.Load() != 1 {
+		t.Errorf("cancelled %d times, the page says %q", prompts.count.Load(), got)
+	}
+	prompts.password.Store(token)
+	tab.do(chromedp.Navigate(b.url), chromedp.Click(toRecord), chromedp.SendKeys(area, "by the form"), chromedp.Click(button))
+	tab.until(`document.querySelector(".entry .value")?.textContent === "by the form"`)
+	tab.do(chromedp.SendKeys(area, "by the script"), chromedp.Click(button))
+	tab.until(`document.querySelector(".entry .value").textContent === "by the script" && document.querySelector("textarea").value === ""`)
+	b.recorded("to read", "by the form", "by the script")
+	if n := prompts.count.Load(); n != 2 {
+		t.Errorf("the browser has asked %d times", n)
+	}
+}
+
+// TestCancelledPromptLosesNothing records from a page that was opened before the browser was asked for the token.
+func TestCancelledPromptLosesNothing(t *testing.T) {
+	skipOnPostgreSQL(t)
+	b, tab := open(t), launch(t)
+	protected := openWith(t, b.at, handlers.Access{Token: token})
+	front := b.front(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "POST" {
+			protected.server.Handler.ServeHTTP(w, r)
+		}
+	})
+	prompts := tab.answerPrompts("")
+	tab.do(chromedp.Navigate(front), chromedp.SendKeys(area, "typed"), chromedp.Click(button))
 	tab.until(`document.querySelector("[role=alert]")?.textContent.includes("needs the token")`)
 	if got := get(tab, chromedp.Value(area)); got != "typed" || prompts.count.Load() != 1 {
 		t.Errorf("cancelled %d times, the form holds %q", prompts.count.Load(), got)
 	}
-	b.recorded("to read")
 	prompts.password.Store(token)
 	tab.do(chromedp.Click(button))
-	tab.until(`document.querySelector(".entry .value").textContent === "typed" && document.querySelector("textarea").value === ""`)
-	b.recorded("to read", "typed")
+	tab.until(`document.querySelector(".entry .value")?.textContent === "typed" && document.querySelector("textarea").value === ""`)
+	b.recorded("typed")
+}
+
+// TestPasswordInTheAddress opens a page with the token in its address, as some keep it in a bookmark.
+func TestPasswordInTheAddress(t *testing.T) {
+	skipOnPostgreSQL(t)
+	b, tab := openWith(t, databasetest.New(t), handlers.Access{Token: token, Private: true}), launch(t)
+	tab.do(chromedp.Navigate("http://anybody:" + url.QueryEscape(token) + "@" + b.addr))
+	tab.until(`document.querySelector("textarea") !== null && !document.body.innerText.includes("anybody")`)
+	tab.do(chromedp.SendKeys(area, "hello"), chromedp.Click(button))
+	tab.until(`document.querySelector(".entry .value")?.textContent === "hello"`)
+	b.recorded("hello")
 }

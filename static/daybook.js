@@ -54,6 +54,8 @@ function live(list) {
   const dateOf = (day) => day.querySelector("h2 time").dateTime;
   const count = (n) => n === 1 ? "1 new message" : `${n} new messages`;
   const atTop = () => list.getBoundingClientRect().top >= 0;
+  // The server's addresses. Those of the document would have the password that a browser was given in the address.
+  const addressOf = (name) => new URL(name, new URL(list.dataset.live, location));
 
   const maxEntries = 1000; // of a page that has been open for long
   const newestOf = (page) => Math.max(0, ...[...page.querySelectorAll(".entry")].map(idOf));
@@ -233,7 +235,7 @@ function live(list) {
   };
   const listen = () => {
     if (source || document.hidden) return;
-    source = new EventSource(`${list.dataset.live}?after=${cursor}`);
+    source = new EventSource(addressOf(`live?after=${cursor}`));
     const receive = (keep) => ({ data, lastEventId }) => {
       cursor = Number(lastEventId);
       keep(data);
@@ -269,7 +271,14 @@ function live(list) {
   addEventListener("online", resume);
   listen();
 
+  // Where the server is, seen from here: a proxy may have put it elsewhere.
+  for (const command of document.querySelectorAll(".command")) {
+    const address = (_, name) => addressOf(name).href.replace("http://", "");
+    command.textContent = command.textContent.replace(/\S+\/(record|live)$/, address);
+  }
+
   // Recording, without leaving the page.
+  if (!form) return;
   const showProblem = (problem) => {
     form.querySelector(".problem")?.remove();
     form.msg.removeAttribute("aria-invalid");
@@ -302,7 +311,7 @@ function live(list) {
   // redirect: to the list, which may fail to come although the message is recorded, or to where a proxy has its visitors log in.
   const record = async () => {
     const sent = form.msg.value;
-    const response = await fetch(form.action, {
+    const response = await fetch(addressOf("record"), {
       method: "POST",
       headers: { Accept: "application/json" },
       body: new URLSearchParams(new FormData(form)),
@@ -351,10 +360,4 @@ function live(list) {
       showNews();
     }
   });
-
-  // Where the server is, seen from here: a proxy may have put it elsewhere.
-  for (const command of document.querySelectorAll(".command")) {
-    const address = (_, name) => new URL(name, form.action).href.replace("http://", "");
-    command.textContent = command.textContent.replace(/\S+\/(record|live)$/, address);
-  }
 }

@@ -127,21 +127,20 @@ type Removal struct{ Message }
 // Messages shows a page of the list: messages under the days on which they were recorded.
 type Messages struct {
 	Messages []*ent.Message // newest first
-	Newest   bool           // the page starts with the newest message, and has the form
+	Newest   bool           // the page starts with the newest message, and has the form or leads to it
 	Older    string         // the address of the next older page, or ""
 	Newer    string         // the address of the next newer page, or ""
 	Day      time.Time      // the day whose messages are shown; zero for those of all days
 	Words    Words          // the words of a search, which are marked
 	Query    url.Values     // the parameters of the page's own address
 	Zone     *time.Location // of the days and times
-	Key      string         // the form's idempotency key
+	Key      string         // the form's idempotency key, or "" if the page only leads to the form
 	Command  string         // a command that records a message
 }
 
-// follow returns the command that shows messages as they are recorded, at the address where Command records one.
+// follow returns the command that shows messages as they are recorded, where Command records one.
 func (v Messages) follow() string {
-	address := v.Command[strings.LastIndex(v.Command, " ")+1:]
-	return "curl -N " + strings.TrimSuffix(address, "record") + "live"
+	return strings.TrimSuffix(strings.Replace(v.Command, "-d 'hello world'", "-N", 1), "record") + "live"
 }
 
 // heading says what the page shows.
