@@ -31,6 +31,13 @@ func bigDatabase(t *testing.T, folder string) (messages int) {
 	if race {
 		messages = 100_000
 	}
+	fillAtOnce(t, folder, messages)
+	return messages
+}
+
+// fillAtOnce makes a database of messages of several kinds in the folder.
+func fillAtOnce(t *testing.T, folder string, messages int) {
+	t.Helper()
 	path := filepath.Join(folder, "daybook.db")
 	makeDatabase(t, path)
 	driver, err := database.Open(t.Context(), path)
@@ -53,7 +60,6 @@ func bigDatabase(t *testing.T, folder string) (messages int) {
 		FROM number)`, []any{messages}, nil); err != nil {
 		t.Fatal(err)
 	}
-	return messages
 }
 
 // TestStopWhileMessagesAreFolded stops the first start with a database whose messages were recorded by an older version.

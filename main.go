@@ -46,6 +46,9 @@ const patience = 300 * time.Millisecond
 // thousand followers would take more than 100 MB.
 const gcPercent = 200
 
+// memoryLimit makes Go collect garbage more often, rather than let the heap grow, while thousands of clients occupy memory.
+const memoryLimit = 100 << 20
+
 // commandLine has the flags and commands. Each flag also has an environment variable: DAYBOOK_ and the flag's name.
 type commandLine struct {
 	Listen   string `default:"127.0.0.1:8080" help:"Address to listen on: host:port, or unix:/path/to.sock."`
@@ -56,6 +59,7 @@ type commandLine struct {
 	Open      bool             `help:"Listen on an address that other machines can reach without a token. Anyone who reaches it can read and record."`
 	Host      []string         `placeholder:"NAME" help:"Names by which visitors call the server, besides localhost and IP addresses (*: any name)."`
 	Proxy     []handlers.Proxy `placeholder:"CIDR" help:"Reverse proxies whose X-Forwarded-For, -Proto and -Host are believed: addresses, CIDR prefixes, or unix for those on a Unix socket."`
+	Rate      handlers.Rate    `placeholder:"N/s" help:"How often a visitor may record: N/s, N/m or N/h. Unless set, as often as they want."`
 
 	MaxMessage int    `default:"65536" help:"Maximum size of a message, in bytes."`
 	Log        string `default:"text" enum:"text,json" help:"Format of the log on standard error: text or json."`
@@ -121,6 +125,7 @@ func main() {
 // serve runs the server until SIGINT or SIGTERM, and then until the running requests are finished.
 func (l *commandLine) serve(stderr io.Writer) (err error) {
 	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(memoryLimit)
 	signal.Ignore(syscall.SIGPIPE) // the server continues when the program that reads its log ends
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -155,7 +160,7 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 		Driver:     driver,
 		Log:        log,
 		MaxMessage: l.MaxMessage,
-		Access:     handlers.Access{Token: token, Private: l.Private, Hosts: l.Host, Proxies: l.Proxy},
+		Access:     handlers.Access{Token: token, Private: l.Private, Hosts: l.Host, Proxies: l.Proxy, Rate: l.Rate},
 	})
 	server := app.Server
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -377,6 +377,7 @@ func TestRefusedStart(t *testing.T) {
 		{"a proxy's name", []string{"--proxy=proxy.example.org"}, 2, "--proxy"},
 		{"a limit of nothing", []string{"--max-message=0"}, 2, "--max-message must be between 1 and"},
 		{"a limit that is no number", []string{"DAYBOOK_MAX_MESSAGE=much"}, 2, "much"},
+		{"a rate of nothing", []string{"--rate=0/s"}, 2, `"0/s" is not a rate such as 10/s`},
 		{"a log of another kind", []string{"--log=xml"}, 2, "--log must be one of"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -56,6 +56,18 @@ func newPool(db *sql.DB, size int) *pool {
 	return &pool{db: db, places: newPlaces(size)}
 }
 
+// fill opens all connections, so that none has to be opened when clients have taken all of the process's file descriptors.
+func (p *pool) fill(ctx context.Context) error {
+	for range cap(p.places) {
+		conn, err := p.db.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+	}
+	return nil
+}
+
 func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
 	p.gate.RLock()
 	//lint:ignore SA2001 if the lock was kept while waiting for a place, the gate could not be closed

@@ -69,7 +69,11 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 	d.writer.driver = d
 	d.writer.db = connectTo(path, connector{settings: writerSettings, control: &d.writer.control})
 	d.writer.db.SetMaxOpenConns(1)
-	if err := d.check(ctx, path); err != nil {
+	err = d.check(ctx, path)
+	if err == nil {
+		err = d.readers.fill(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(errors.New(explain(path, err)), d.Close())
 	}
 	return d, nil

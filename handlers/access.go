@@ -18,6 +18,7 @@ type Access struct {
 	Private bool     // the token must be shown to read, too
 	Hosts   []string // names by which visitors call the server, besides localhost and IP addresses; "*" is any name
 	Proxies []Proxy  // believed about who the visitor is
+	Rate    Rate     // how often a visitor may record
 }
 
 // mayRead lets the requests pass that may read.
@@ -31,7 +32,7 @@ func (a app) mayRead(next echo.HandlerFunc) echo.HandlerFunc {
 // mayRecord lets the requests pass that may record.
 func (a app) mayRecord(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		if !a.records(c.Request()) {
+		if !a.permits(c.Request()) {
 			return a.challenge(c)
 		}
 		return next(c)
@@ -49,8 +50,8 @@ func (a app) mayRemove(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// records reports whether the request may record.
-func (a app) records(r *http.Request) bool { return a.access.Token == "" || a.showsToken(r) }
+// permits reports whether the request may record.
+func (a app) permits(r *http.Request) bool { return a.access.Token == "" || a.showsToken(r) }
 
 // showsToken reports whether the request shows the token: as a bearer, or as the password of any user, for browsers. Its hash is
 // compared, so that the time that this takes tells nothing about the token.

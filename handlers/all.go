@@ -11,11 +11,13 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"daybook/ent"
+	"daybook/ent/message"
+	"daybook/ent/predicate"
 	"daybook/views"
 )
 
 // What is read of all messages at a time: messages, and bytes of their text.
-const batchSize, batchText = 1000, 64 << 10
+const batchSize, batchText = 1000, 16 << 10
 
 // all sends every message up to the newest of this moment, or those of them that the address asks for. Text and NDJSON begin
 // with the oldest, JSON with the newest, as on a page.
@@ -43,7 +45,7 @@ func (a app) all(c echo.Context) error {
 		day, err = page.ofDay(ctx, a.client, &views.Messages{})
 	}
 	if err == nil {
-		out := &stream{to: c.Response(), shutdown: a.shutdown, format: format}
+		out := a.stream(c, format)
 		err = out.sendAll(ctx, from, page, page.and(day).and(span{0, last}))
 	}
 	if err != nil {
@@ -63,7 +65,7 @@ func (s *stream) sendAll(ctx context.Context, from reader, page page, rest span)
 	for more := true; more; next = next[:0] {
 		var batch []*ent.Message
 		var err error
-		if batch, more, err = from.take(ctx, order, size, batchText, page.where(rest)...); err != nil {
+		if batch, more, err = s.batch(ctx, from, order, size, page.where(rest)); err != nil {
 			return err
 		}
 		// PostgreSQL looks at as many messages as it is asked for, so it is asked for about as many as the text has room for. Powers of
@@ -87,11 +89,31 @@ func (s *stream) sendAll(ctx context.Context, from reader, page page, rest span)
 	return nil
 }
 
+// batch returns the first messages of the span that the page asks for. While the client reads them, it is the turn of others.
+func (s *stream) batch(
+	ctx context.Context, from reader, order message.OrderOption, size int, conditions []predicate.Message,
+) (messages []*ent.Message, more bool, err error) {
+	if s.to.Committed {
+		err = from.bulk.Acquire(ctx, 1) // however long it takes: the answer has begun
+	} else {
+		err = takeTurn(ctx, from.bulk, 1)
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	defer from.bulk.Release(1)
+	return from.take(ctx, order, size, batchText, conditions...)
+}
+
 // A client that reads an answer of unknown length must read each portion of it in time, or it is disconnected.
 const (
 	streamPortion = 64 << 10 // bytes
 	streamTimeout = 10 * time.Second
 )
+
+// streamBuffer is how many bytes of a stream the system holds for a client that reads slowly, or nothing. It would hold megabytes,
+// which are read from the database even if nobody wants them.
+const streamBuffer = 256 << 10
 
 // stream is an answer of unknown length.
 type stream struct {
@@ -99,6 +121,14 @@ type stream struct {
 	format   format
 	shutdown context.Context
 	portion  int // bytes that were written since the deadline was set
+}
+
+// stream returns the answer of the request as a stream.
+func (a app) stream(c echo.Context, format format) *stream {
+	if socket, ok := c.Request().Context().Value(connKey{}).(interface{ SetWriteBuffer(bytes int) error }); ok {
+		_ = socket.SetWriteBuffer(streamBuffer) // an error means that the client has left
+	}
+	return &stream{to: c.Response(), shutdown: a.shutdown, format: format}
 }
 
 // write writes a part of the answer, portion by portion. With the first one, the headers are sent and nothing is held back any
@@ -123,11 +153,8 @@ func (s *stream) write(part []byte) error {
 	return nil
 }
 
-// giveTime sets the deadline of the next portion, unless limitClient has set the last one.
+// giveTime sets the deadline of the next portion.
 func (s *stream) giveTime() error {
 	s.portion = 0
-	if s.shutdown.Err() != nil {
-		return nil
-	}
-	return http.NewResponseController(s.to).SetWriteDeadline(time.Now().Add(streamTimeout))
+	return giveTime(s.shutdown, http.NewResponseController(s.to).SetWriteDeadline, streamTimeout)
 }

@@ -57,7 +57,7 @@ func (a app) follow(c echo.Context) error {
 		return fmt.Errorf("follow: %w", err)
 	}
 	defer subscriber.Close()
-	s := stream{to: c.Response(), shutdown: a.shutdown}
+	s := a.stream(c, format)
 	beat := []byte(":\n\n") // a comment
 	if format != events {
 		beat = nil // lines have no comments

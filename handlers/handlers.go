@@ -13,6 +13,7 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/semaphore"
 
 	"daybook/database"
 	"daybook/ent"
@@ -41,6 +42,7 @@ type app struct {
 	denials    *denials
 	maxMessage int // bytes
 	access     Access
+	bulk       *semaphore.Weighted // turns of reading many messages
 	zone       *time.Location
 }
 
@@ -58,6 +60,7 @@ func New(config Config) *echo.Echo {
 		denials:    &denials{},
 		maxMessage: config.MaxMessage,
 		access:     config.Access,
+		bulk:       newBulk(),
 		zone:       time.Local,
 	}
 	a.hub = live.New(shutdown, a.source(), a.log)
@@ -74,7 +77,7 @@ func New(config Config) *echo.Echo {
 		a.checkHost,
 		refuseCrossOrigin(),
 	)
-	body := limitBody(a.maxMessage)
+	body, rate := a.limitBody(), a.limitRate()
 	inTransaction := transaction.Middleware(a.client.BeginTx,
 		transaction.Retry(repeatable),
 		transaction.Unavailable(database.IsBusy),
@@ -90,8 +93,8 @@ func New(config Config) *echo.Echo {
 	e.DELETE("/messages/:id", a.remove, a.mayRemove, inTransaction)
 	e.Match(read, "/messages/:id/delete", a.confirmRemoval, a.mayRemove, inTransaction)
 	e.POST("/messages/:id/delete", a.remove, a.mayRemove, inTransaction)
-	e.Match(read, "/record", a.recordByAddress, a.mayRecord, inTransaction, transaction.Write)
-	e.POST("/record", a.record, a.mayRecord, body, inTransaction)
+	e.Match(read, "/record", a.recordByAddress, a.mayRecord, rate, inTransaction, transaction.Write)
+	e.POST("/record", a.record, a.mayRecord, body, rate, inTransaction)
 	e.Match(read, "/healthz", healthz)
 	e.Match(read, "/robots.txt", robots)
 	e.Match(read, "/static/:name", staticFile)
@@ -103,5 +106,5 @@ var read = []string{http.MethodGet, http.MethodHead}
 
 // reader returns what reads messages with the client.
 func (a app) reader(client *ent.Client) reader {
-	return reader{client, a.driver.Dialect(), a.horizon, a.maxMessage}
+	return reader{client, a.driver.Dialect(), a.horizon, a.maxMessage, a.bulk}
 }

@@ -30,7 +30,7 @@ type submission struct {
 func readSubmission(r *http.Request) (submission, error) {
 	body, err := io.ReadAll(r.Body)
 	if refused := (*echo.HTTPError)(nil); errors.As(err, &refused) {
-		return submission{}, refused // by limitBody
+		return submission{}, refused // by limitBody: too large, too slow, or not its turn
 	}
 	if err != nil {
 		return submission{}, refuse(http.StatusBadRequest, "The body ended before it was complete.").SetInternal(err)

@@ -345,7 +345,7 @@ func inABubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 			t.Fatal(err)
 		}
 		b := &bubble{t, client, handlers.New(handlers.Config{
-			Client: client, Driver: driver, Log: slog.New(slog.DiscardHandler), MaxMessage: maxMessage,
+			Client: client, Driver: driver, Log: slog.New(slog.DiscardHandler), MaxMessage: 10 * maxMessage,
 		}).Server, make(pipes)}
 		var served sync.WaitGroup
 		served.Go(func() { _ = b.server.Serve(b.conns) })

@@ -58,7 +58,7 @@ func (a app) page(c echo.Context, format format) error {
 	view.Zone = a.zone
 	if format == html && view.Newest {
 		view.Command = a.command(c)
-		if a.records(c.Request()) {
+		if a.permits(c.Request()) {
 			view.Key = newKey()
 		}
 	}
@@ -105,11 +105,11 @@ func (a app) record(c echo.Context) error {
 // filled in.
 func (a app) recordByAddress(c echo.Context) error {
 	c.Response().Header().Set("Cache-Control", "no-store")
-	sent, found, err := fromFields(c.Request().URL.RawQuery)
+	sent, _, err := fromFields(c.Request().URL.RawQuery)
 	if err != nil {
 		return err
 	}
-	if found && c.Request().Method == http.MethodGet && !fromBrowser(c.Request()) {
+	if records(c.Request()) {
 		if sent, err = sent.withKeyOf(c.Request()); err != nil {
 			return err
 		}
@@ -123,6 +123,12 @@ func (a app) recordByAddress(c echo.Context) error {
 		return refuse(http.StatusUnprocessableEntity, "Nothing is recorded yet. To record: %s", a.command(c))
 	}
 	return send(c, http.StatusOK, html, views.Form{Value: sent.value, Key: newKey()})
+}
+
+// records reports whether a request to /record is to record something, and not only to show the form.
+func records(r *http.Request) bool {
+	_, found, _ := fromFields(r.URL.RawQuery)
+	return r.Method == http.MethodPost || found && r.Method == http.MethodGet && !fromBrowser(r)
 }
 
 // fromBrowser reports whether the request shows any sign of a browser or of a prefetch. A browser never records by GET: a typed

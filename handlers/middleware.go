@@ -5,21 +5,30 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 )
 
+// writeTimeout is how long an answer may take from the request's header, or from the last portion of a long body.
+const writeTimeout = time.Minute
+
+// connKey is the key of the connection in a request's context.
+type connKey struct{}
+
 // limit sets the server's limits for clients.
 func limit(server *http.Server, log *slog.Logger) {
 	server.ReadHeaderTimeout = 10 * time.Second
 	server.ReadTimeout = time.Minute
-	server.WriteTimeout = time.Minute
+	server.WriteTimeout = writeTimeout
 	server.IdleTimeout = 2 * time.Minute
 	server.MaxHeaderBytes = 64 << 10
+	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
+		return context.WithValue(ctx, connKey{}, conn)
+	}
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 }
 
@@ -110,11 +119,6 @@ func followsLink(header http.Header) bool {
 	return header.Get("Sec-Fetch-Mode") == "navigate" && (destination == "document" || destination == "") && header.Get("Sec-Purpose") == ""
 }
 
-// limitBody limits the body of a request. JSON may spell a byte of a message with six (\u0061); the rest is what surrounds it.
-func limitBody(maxMessage int) echo.MiddlewareFunc {
-	return middleware.BodyLimit(strconv.Itoa(6*maxMessage+16<<10) + "B")
-}
-
 // How long clients can delay a shutdown.
 const (
 	clientGrace = 5 * time.Second // by sending a request, or reading an answer, slowly
@@ -139,4 +143,16 @@ func (a app) limitClient(next echo.HandlerFunc) echo.HandlerFunc {
 		})
 		return next(c)
 	}
+}
+
+// giveTime sets a deadline of a connection, unless limitClient has set the last one.
+func giveTime(shutdown context.Context, set func(time.Time) error, d time.Duration) error {
+	if shutdown.Err() != nil {
+		return nil
+	}
+	err := set(time.Now().Add(d))
+	if shutdown.Err() != nil { // it has begun meanwhile, and limitClient's deadline may be lost
+		err = set(time.Now().Add(min(d, clientGrace)))
+	}
+	return err
 }

@@ -91,6 +91,11 @@ func number(query url.Values, name string, least, most int, to *int) error {
 // read reads the page. The page as HTML differs from the others in one address: where the next newer page would hold the newest
 // message, it is that of the first page, which has the form and is live.
 func (p page) read(ctx context.Context, from reader, format format) (view views.Messages, err error) {
+	release, err := from.turn(ctx, p.words) // before the first statement, which takes a connection
+	if err != nil {
+		return view, err
+	}
+	defer release()
 	view = views.Messages{Newest: p.newest(), Day: p.day, Words: p.words, Query: p.query}
 	all, err := p.ofDay(ctx, from.client, &view)
 	if err != nil {

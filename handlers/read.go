@@ -7,10 +7,12 @@ import (
 
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
+	"golang.org/x/sync/semaphore"
 
 	"daybook/ent"
 	"daybook/ent/message"
 	"daybook/ent/predicate"
+	"daybook/views"
 )
 
 // reader reads messages, with a client of a database that speaks the dialect.
@@ -18,7 +20,16 @@ type reader struct {
 	client  *ent.Client
 	dialect string
 	horizon *horizon
-	largest int // bytes that a message may have
+	largest int                 // bytes that a message may have
+	bulk    *semaphore.Weighted // turns of reading many messages
+}
+
+// turn waits for a turn to search, if there are words to search for. Its caller must not hold a connection to the database.
+func (r reader) turn(ctx context.Context, words views.Words) (release func(), err error) {
+	if len(words) == 0 {
+		return func() {}, nil
+	}
+	return func() { r.bulk.Release(1) }, takeTurn(ctx, r.bulk, 1)
 }
 
 // take returns the first messages that meet the conditions, and reports whether there are more: at most so many, and with so many

@@ -12,17 +12,21 @@ import (
 	"os/exec"
 	"sync"
 	"time"
+
+	"daybook/docs/bench/crowd"
 )
 
 // bench is one run.
 type bench struct {
 	daybook              string // the binary to measure; if empty, the one of this repository
 	onlyPostgres         bool   // measure nothing else, and write nothing
+	onlyCrowd            bool   // likewise
 	messages             int    // in the database that is listed and searched
 	duration             time.Duration
 	rounds               int
 	connections          []int
-	recorders, listeners int    // where something else is varied
+	recorders, listeners int // where something else is varied
+	crowd                crowd.Crowd
 	folder               string // of benchmarks.md
 	progress             io.Writer
 	err                  error          // the first that happened; after it, nothing more is measured
@@ -43,14 +47,20 @@ func (b *bench) run(ctx context.Context) error {
 		b.fail(fmt.Errorf("%s: %w\n%s", build, err, output))
 	}
 	b.daybook = cmp.Or(b.daybook, b.scratch+"/daybook")
-	if b.onlyPostgres {
+	inCrowd := func() { b.phase(ctx, min(b.messages, maxListed), "", func(s servers) { b.inCrowd(ctx, s) }) }
+	switch {
+	case b.onlyPostgres:
 		b.postgres(ctx)
+		return cmp.Or(context.Cause(ctx), b.err)
+	case b.onlyCrowd:
+		inCrowd()
 		return cmp.Or(context.Cause(ctx), b.err)
 	}
 	b.phase(ctx, 0, "", b.recording)
 	b.phase(ctx, b.messages, "", b.listing)
 	b.phase(ctx, 0, b.slowDiskLibrary(), b.slowDisk)
 	b.phase(ctx, 0, "", b.listening)
+	inCrowd()
 	b.postgres(ctx)
 	b.write()
 	return cmp.Or(context.Cause(ctx), b.err)

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"daybook/docs/bench/crowd"
 )
 
 // TestRun measures everything, briefly, and looks at what is written but not at how fast anything is.
@@ -26,7 +28,7 @@ func TestRun(t *testing.T) {
 	if err := errors.Join(err, noDocument, noPicture, xml.Unmarshal(picture, new(struct{}))); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"# Benchmarks\n", "\n| 2 | ", "`GET /?q=heron`", "slower disk", "of 10 listeners", "Two Daybooks"} {
+	for _, want := range []string{"# Benchmarks\n", "\n| 2 | ", "`GET /?q=heron`", "slower disk", "of 10 listeners", "In a crowd", "Two Daybooks"} {
 		if !strings.Contains(string(document), want) {
 			t.Errorf("the document has no %q:\n%s", want, document)
 		}
@@ -58,7 +60,7 @@ func TestWrongAnswerFailsTheRun(t *testing.T) {
 func small(t *testing.T, progress io.Writer) *bench {
 	t.Helper()
 	b := &bench{messages: 1000, duration: 100 * time.Millisecond, rounds: 1, connections: []int{1, 2}, recorders: 2,
-		listeners: 10, folder: t.TempDir(), progress: progress}
+		listeners: 10, crowd: crowd.Crowd{Idle: 2, Slow: 2, Unread: 3}, folder: t.TempDir(), progress: progress}
 	document, err := os.ReadFile("../benchmarks.md")
 	if err := errors.Join(err, os.WriteFile(b.folder+"/benchmarks.md", document, 0o600)); err != nil {
 		t.Fatal(err)

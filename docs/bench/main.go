@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"daybook/docs/bench/crowd"
 )
 
 func main() {
@@ -24,11 +26,12 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "tuned" {
 		log.Fatal(usualWay(os.Args[2], tunedIdle))
 	}
-	b := bench{connections: []int{1, 4, 16, 64, 256}, recorders: 64, listeners: 5000, folder: "docs", progress: os.Stderr}
+	b := bench{connections: []int{1, 4, 16, 64, 256}, recorders: 64, listeners: 5000, crowd: crowd.Large, folder: "docs", progress: os.Stderr}
 	flag.IntVar(&b.messages, "messages", 1_000_000, "messages in the database that is listed and searched")
 	flag.DurationVar(&b.duration, "duration", time.Second, "length of one measurement")
 	flag.IntVar(&b.rounds, "rounds", 5, "how often each measurement is repeated; the median counts")
 	flag.BoolVar(&b.onlyPostgres, "postgres", false, "measure on PostgreSQL only, and write nothing")
+	flag.BoolVar(&b.onlyCrowd, "crowd", false, "measure in a crowd only, and write nothing")
 	flag.StringVar(&b.daybook, "daybook", "", "measure this `binary` instead of the one of this repository")
 	flag.Parse()
 	// Each of these signals would otherwise end this process, but not the servers.
