@@ -42,8 +42,8 @@ const grace = 9 * time.Second
 // patience is how long a shutdown takes before it says what it waits for.
 const patience = 300 * time.Millisecond
 
-// Go collects garbage when the heap has grown by gcPercent, of the ballast, too: it is never touched, so it takes no memory. With a
-// small heap, garbage is collected less often than by default, which makes pages faster; with thousands of clients, the heap grows less.
+// Garbage is collected when the heap has grown by gcPercent. The ballast counts, too, although it is never touched and so takes no
+// memory: a small heap may grow by more than by default, which makes pages faster, and that of thousands of clients by less.
 const (
 	gcPercent = 30
 	ballast   = 24 << 20 // bytes
