@@ -56,7 +56,10 @@ func (a app) limitBody() echo.MiddlewareFunc {
 		return limitSize(func(c echo.Context) error {
 			request := c.Request()
 			size := request.ContentLength
-			if size < 0 {
+			switch {
+			case size == 0: // net/http waits for the end of the connection already: a deadline would be taken for it
+				return next(c)
+			case size < 0:
 				size = int64(largest)
 			}
 			b := &body{ReadCloser: request.Body, c: c, shutdown: a.shutdown, memory: memory, size: min(size, bodyMemory), portion: freeBody}

@@ -130,6 +130,22 @@ func TestRecordingMayWaitAfterItsBody(t *testing.T) {
 	})
 }
 
+// TestRequestWithoutABodyMayTakeItsTime has one that takes longer than a portion of a body may take.
+func TestRequestWithoutABodyMayTakeItsTime(t *testing.T) {
+	inABubble(t, func(t *testing.T, b *bubble) {
+		left, handler := make(chan error, 1), b.server.Handler
+		b.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			handler.ServeHTTP(w, r)
+			time.Sleep(11 * time.Second)
+			left <- r.Context().Err()
+		})
+		b.answer(b.say("POST /record?msg=hello HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"))
+		if err := <-left; err != nil {
+			t.Errorf("its client is taken for one that has left: %v", err)
+		}
+	})
+}
+
 // TestShutdownEndsASteadyBody has one that would come for another minute.
 func TestShutdownEndsASteadyBody(t *testing.T) {
 	inABubble(t, func(t *testing.T, b *bubble) {
