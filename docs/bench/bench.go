@@ -20,7 +20,7 @@ import (
 type bench struct {
 	daybook              string // the binary to measure; if empty, the one of this repository
 	onlyPostgres         bool   // measure nothing else, and write nothing
-	onlyCrowd            bool   // likewise
+	onlyCrowd            bool   // measure only what visitors wait in a crowd, and write nothing
 	messages             int    // in the database that is listed and searched
 	duration             time.Duration
 	rounds               int
