@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -328,6 +329,13 @@ func TestRemovedTextIsNotInTheFile(t *testing.T) {
 	path := databasetest.New(t)
 	closed := func(what string, use func(b *book)) (file string) {
 		t.Run(what, func(t *testing.T) { use(openWithTokenAt(t, path)) })
+		limit := time.Now().Add(10 * time.Second)
+		for _, err := os.Stat(path + "-wal"); err == nil; _, err = os.Stat(path + "-wal") { // a connection may still be in use
+			if time.Now().After(limit) {
+				t.Fatal("the write-ahead log stays")
+			}
+			runtime.Gosched()
+		}
 		content, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
