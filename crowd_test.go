@@ -46,7 +46,7 @@ func TestVisitorsAmongACrowd(t *testing.T) {
 	leave()
 	peak := s.peak()
 	t.Logf("peak: %d bytes", peak)
-	if peak > 150_000_000 {
+	if peak > 150<<20 {
 		t.Errorf("the server took %d bytes of memory", peak)
 	}
 	s.stop(syscall.SIGTERM)

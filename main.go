@@ -45,8 +45,8 @@ const patience = 300 * time.Millisecond
 // Garbage is collected when the heap has grown by gcPercent. The ballast counts, too, although it is never touched and so takes no
 // memory: a small heap may grow by more than by default, which makes pages faster, and that of thousands of clients by less.
 const (
-	gcPercent = 30
-	ballast   = 24 << 20 // bytes
+	gcPercent = 20
+	ballast   = 32 << 20 // bytes
 )
 
 // commandLine has the flags and commands. Each flag also has an environment variable: DAYBOOK_ and the flag's name.
