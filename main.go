@@ -66,13 +66,21 @@ type commandLine struct {
 	Debug      bool   `help:"Log each transaction and each statement with its values."`
 	Versions   bool   `name:"version" short:"v" env:"-" help:"Like the command version."`
 
-	Serve  struct{} `cmd:"" default:"1" help:"Start the server. This is the default command."`
-	Remove struct {
-		ID []int `arg:"" help:"Numbers of messages."`
-	} `cmd:"" help:"Remove messages from the database: all of them, or none. A server may be running. Prints what was removed."`
-	Version struct{} `cmd:"" help:"Print the versions of Daybook, Go and SQLite."`
-	Help    struct{} `cmd:"" help:"Print this help."`
+	Serve   serve   `cmd:"" default:"1" help:"Start the server. This is the default command."`
+	Remove  remove  `cmd:"" help:"Remove messages from the database: all of them, or none. A server may be running. Prints what was removed."`
+	Version version `cmd:"" help:"Print the versions of Daybook, Go and SQLite."`
+	Help    help    `cmd:"" help:"Print this help."`
 }
+
+// The commands, with their arguments.
+type (
+	serve  struct{}
+	remove struct {
+		ID []int `arg:"" help:"Numbers of messages."`
+	}
+	version struct{}
+	help    struct{}
+)
 
 // Validate checks what the types of the flags do not.
 func (l *commandLine) Validate() error {
@@ -103,15 +111,10 @@ func main() {
 		os.Exit(2)
 	}
 	stderr := &logQueue{to: os.Stderr, direct: line.logger(os.Stderr)}
-	switch {
-	case command.Command() == "help":
-		_, err = parser.Parse([]string{"--help"})
-	case command.Command() == "version" || line.Versions:
-		err = printVersion()
-	case command.Command() == "remove <id>":
-		err = line.remove(line.logger(stderr))
-	default:
-		err = line.serve(stderr)
+	if line.Versions {
+		err = version{}.Run()
+	} else {
+		err = command.Run(&line, stderr)
 	}
 	if err != nil {
 		line.say(stderr, slog.LevelError, "daybook: "+err.Error())
@@ -122,8 +125,8 @@ func main() {
 	}
 }
 
-// serve runs the server until SIGINT or SIGTERM, and then until the running requests are finished.
-func (l *commandLine) serve(stderr io.Writer) (err error) {
+// Run runs the server until SIGINT or SIGTERM, and then until the running requests are finished.
+func (serve) Run(l *commandLine, stderr *logQueue) (err error) {
 	debug.SetGCPercent(gcPercent)
 	defer runtime.KeepAlive(make([]byte, ballast))
 	signal.Ignore(syscall.SIGPIPE) // the server continues when the program that reads its log ends
@@ -197,15 +200,15 @@ func (l *commandLine) serve(stderr io.Writer) (err error) {
 	return server.Close() // which is no failure: nobody was told that the requests it cuts off have succeeded
 }
 
-// remove removes messages.
-func (l *commandLine) remove(log *slog.Logger) (err error) {
+// Run removes messages.
+func (r remove) Run(l *commandLine, stderr *logQueue) (err error) {
 	ctx := context.Background()
-	driver, err := l.openExisting(ctx, log)
+	driver, err := l.openExisting(ctx, l.logger(stderr))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, driver.Close()) }()
-	return handlers.Remove(ctx, driver, os.Stdout, l.Remove.ID...)
+	return handlers.Remove(ctx, driver, os.Stdout, r.ID...)
 }
 
 func (l *commandLine) logger(to io.Writer) *slog.Logger {
@@ -355,7 +358,14 @@ func (l *commandLine) greeting(addr net.Addr) []string {
 	return []string{"Daybook is at http://" + host, fmt.Sprintf("%s-d 'hello world' %s/record", curl, host)}
 }
 
-func printVersion() error {
+// Run prints the help.
+func (help) Run(parser *kong.Kong) error {
+	_, err := parser.Parse([]string{"--help"})
+	return err
+}
+
+// Run prints the versions.
+func (version) Run() error {
 	release, commit := "unknown", "unknown (go run does not record it)"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		release = info.Main.Version
