@@ -29,11 +29,13 @@ import (
 	"entgo.io/ent/dialect"
 	"github.com/alecthomas/kong"
 
+	"daybook/book"
 	"daybook/database"
 	"daybook/ent"
 	"daybook/ent/migrations"
 	"daybook/ent/schema"
 	"daybook/handlers"
+	"daybook/views"
 )
 
 // grace is how long a shutdown waits for running requests. Package handlers makes clients finish sooner.
@@ -208,7 +210,16 @@ func (r remove) Run(l *commandLine, stderr *logQueue) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, driver.Close()) }()
-	return handlers.Remove(ctx, driver, os.Stdout, r.ID...)
+	removed, err := book.RemoveAll(ctx, driver, r.ID...)
+	if err != nil {
+		return err
+	}
+	var lines []byte
+	for _, m := range removed {
+		lines = views.Message{Message: m}.AppendText(lines)
+	}
+	_, err = os.Stdout.Write(lines)
+	return err
 }
 
 func (l *commandLine) logger(to io.Writer) *slog.Logger {
@@ -239,7 +250,7 @@ func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (diale
 	}
 	err = database.Migrate(ctx, driver, migrations.Files, log)
 	if err == nil {
-		err = handlers.Upgrade(ctx, driver, log)
+		err = book.Upgrade(ctx, driver, log)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", place(l.Database), err), driver.Close())

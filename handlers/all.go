@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"daybook/book"
 	"daybook/ent"
 	"daybook/ent/message"
 	"daybook/ent/predicate"
@@ -39,7 +40,7 @@ func (a app) all(c echo.Context) error {
 	}
 	ctx := c.Request().Context()
 	from := a.reader(a.client)
-	last, err := from.upTo(ctx)
+	last, err := from.UpTo(ctx)
 	var day span
 	if err == nil {
 		day, err = page.ofDay(ctx, a.client, &views.Messages{})
@@ -56,9 +57,9 @@ func (a app) all(c echo.Context) error {
 
 // sendAll sends the messages of the span that the page asks for. Only an error of the first batch can still be answered.
 func (s *stream) sendAll(ctx context.Context, from reader, page page, rest span) error {
-	order, begin, between, end := oldestFirst, "", "", ""
+	order, begin, between, end := book.OldestFirst, "", "", ""
 	if s.format == asJSON {
-		order, begin, between, end = newestFirst, `{"messages":[`, ",", "]}\n"
+		order, begin, between, end = book.NewestFirst, `{"messages":[`, ",", "]}\n"
 	}
 	next, separator := []byte(begin), ""
 	size := batchSize
@@ -102,7 +103,7 @@ func (s *stream) batch(
 		return nil, false, err
 	}
 	defer from.bulk.Release(1)
-	return from.take(ctx, order, size, batchText, conditions...)
+	return from.Take(ctx, order, size, batchText, conditions...)
 }
 
 // A client that reads an answer of unknown length must read each portion of it in time, or it is disconnected.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"daybook/book"
 	"daybook/database"
 	"daybook/ent/schema"
 	"daybook/transaction"
@@ -75,6 +76,7 @@ func sendProblem(c echo.Context, problem views.Problem) error {
 // describe says what an error means for the client. It shows nothing of an unknown one.
 func describe(err error) (status int, sentence string) {
 	var invalid schema.Invalid
+	var missing book.NotFound
 	var refused *echo.HTTPError
 	switch {
 	case database.IsUnknown(err): // whatever was said after that
@@ -88,6 +90,12 @@ func describe(err error) (status int, sentence string) {
 		return http.StatusMethodNotAllowed, "This address does not support that method. To record a message, use POST /record."
 	case errors.Is(err, echo.ErrStatusRequestEntityTooLarge):
 		return http.StatusRequestEntityTooLarge, "The request is larger than any message may be."
+	case errors.As(err, &missing) && missing.Removed:
+		return http.StatusGone, missing.Error()
+	case errors.As(err, &missing):
+		return http.StatusNotFound, missing.Error()
+	case errors.Is(err, book.ErrOtherMessage):
+		return http.StatusUnprocessableEntity, "Another message was recorded with the same key. To record this one, too, use a new key."
 	case errors.As(err, &refused):
 		return refused.Code, fmt.Sprint(refused.Message)
 	case database.IsFull(err):

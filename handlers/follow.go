@@ -10,19 +10,15 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"daybook/book"
 	"daybook/database"
 	"daybook/ent"
-	"daybook/ent/message"
-	"daybook/ent/predicate"
 	"daybook/live"
 	"daybook/views"
 )
 
 // heartbeat is the interval of the comments in a stream of events without messages: they show that the other side is there.
 const heartbeat = 15 * time.Second
-
-// What a follower holds in memory at most: messages, and bytes of their text.
-const followSize, followText = 100, 64 << 10
 
 // events is the format of a browser's EventSource.
 var events = format{"events", "text/event-stream"}
@@ -77,46 +73,18 @@ func (a app) follow(c echo.Context) error {
 	return nil
 }
 
-// channel is where instances announce that something was committed.
-const channel = "messages"
-
 // source returns where the hub finds messages.
 func (a app) source() live.Source {
 	from := a.reader(a.client)
 	return live.Source{
-		NewestID: from.newestID,
-		After:    from.following,
-		Removes:  from.removes,
+		NewestID: from.NewestID,
+		After:    from.Following,
+		Removes:  from.Removes,
 		Listen: func(ctx context.Context, changed func()) error {
-			return database.Listen(ctx, a.driver, channel, changed)
+			return database.Listen(ctx, a.driver, book.Channel, changed)
 		},
-		Announce: func(ctx context.Context) error { return database.Notify(ctx, a.driver, channel) },
+		Announce: func(ctx context.Context) error { return database.Notify(ctx, a.driver, book.Channel) },
 	}
-}
-
-// following returns the next messages and removals for a follower. It does not read one more to see that there is one.
-func (r reader) following(ctx context.Context, after, upTo int) (messages []*ent.Message, err error) {
-	size := 0
-	for m, err := range r.rows(ctx, oldestFirst, followSize, followText, between(after, upTo)) {
-		if err != nil {
-			return nil, err
-		}
-		messages = append(messages, m)
-		if size += len(m.Value); size >= followText {
-			break
-		}
-	}
-	return messages, nil
-}
-
-// removes reports whether a message was removed by an entry after one, up to another.
-func (r reader) removes(ctx context.Context, after, upTo int) (bool, error) {
-	return r.client.Message.Query().Where(between(after, upTo)...).Where(message.RemovesNotNil()).Exist(ctx)
-}
-
-// between returns the conditions that a message or a removal comes after one, up to another.
-func between(after, upTo int) []predicate.Message {
-	return []predicate.Message{message.IDGT(after), message.IDLTE(upTo)}
 }
 
 // lastOf returns the ID of the message after which the client follows. A browser that reconnects has it in a header.

@@ -15,9 +15,9 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/semaphore"
 
+	"daybook/book"
 	"daybook/database"
 	"daybook/ent"
-	_ "daybook/ent/runtime" // the hooks of the schema
 	"daybook/live"
 	"daybook/transaction"
 )
@@ -36,7 +36,7 @@ type app struct {
 	client     *ent.Client
 	driver     dialect.Driver
 	hub        *live.Hub
-	horizon    *horizon
+	horizon    *book.Horizon
 	shutdown   context.Context // ends when it begins
 	log        *slog.Logger
 	denials    *denials
@@ -54,7 +54,7 @@ func New(config Config) *echo.Echo {
 	a := app{
 		client:     config.Client,
 		driver:     config.Driver,
-		horizon:    &horizon{},
+		horizon:    &book.Horizon{},
 		shutdown:   shutdown,
 		log:        config.Log,
 		denials:    &denials{},
@@ -103,8 +103,3 @@ func New(config Config) *echo.Echo {
 
 // read are the methods that only read.
 var read = []string{http.MethodGet, http.MethodHead}
-
-// reader returns what reads messages with the client.
-func (a app) reader(client *ent.Client) reader {
-	return reader{client, a.driver.Dialect(), a.horizon, a.maxMessage, a.bulk}
-}

@@ -19,6 +19,7 @@ import (
 	entsql "entgo.io/ent/dialect/sql"
 	"go.uber.org/goleak"
 
+	daybook "daybook/book" // book is what the tests call one that is served
 	"daybook/database"
 	"daybook/database/databasetest"
 	"daybook/ent"
@@ -105,7 +106,7 @@ func openWith(t *testing.T, url string, access handlers.Access) *book {
 	if err := database.Migrate(t.Context(), driver, migrations.Files, logger); err != nil {
 		t.Fatal(err)
 	}
-	if err := handlers.Upgrade(t.Context(), driver, logger); err != nil {
+	if err := daybook.Upgrade(t.Context(), driver, logger); err != nil {
 		t.Fatal(err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

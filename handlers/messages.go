@@ -12,6 +12,7 @@ import (
 	"entgo.io/ent/dialect"
 	"github.com/labstack/echo/v4"
 
+	"daybook/book"
 	"daybook/database"
 	"daybook/ent"
 	"daybook/ent/message"
@@ -41,9 +42,9 @@ func (a app) page(c echo.Context, format format) error {
 		return err
 	}
 	ctx, from := c.Request().Context(), a.reader(transaction.Client[*ent.Client](c))
-	unordered := from.dialect == dialect.Postgres && (page.forward || format == html && page.newest()) // the client goes on after it
-	if unordered && (page.forward || a.horizon.news()) {
-		if page.upTo, err = a.reader(a.client).upTo(ctx); err != nil {
+	unordered := from.Dialect == dialect.Postgres && (page.forward || format == html && page.newest()) // the client goes on after it
+	if unordered && (page.forward || a.horizon.News()) {
+		if page.upTo, err = a.reader(a.client).UpTo(ctx); err != nil {
 			return fmt.Errorf("list messages: %w", err)
 		}
 		unordered = false
@@ -52,7 +53,7 @@ func (a app) page(c echo.Context, format format) error {
 	if err != nil {
 		return fmt.Errorf("list messages: %w", err)
 	}
-	if unordered && len(view.Messages) > 0 && !a.horizon.saw(view.Messages[0].ID) {
+	if unordered && len(view.Messages) > 0 && !a.horizon.Saw(view.Messages[0].ID) {
 		return errUnsettled
 	}
 	view.Zone = a.zone
@@ -73,15 +74,15 @@ func (a app) show(c echo.Context) error {
 		return err
 	}
 	ctx, client := c.Request().Context(), transaction.Client[*ent.Client](c)
-	found, err := find(ctx, client, id)
+	found, err := book.Find(ctx, client, id)
 	if err != nil {
 		return fmt.Errorf("show message %d: %w", id, err)
 	}
 	view := views.Message{Message: found, Zone: a.zone, Removable: a.showsToken(c.Request())}
-	if view.Older, err = messagesOf(client).Where(message.IDLT(id)).Order(newestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
+	if view.Older, err = book.Messages(client).Where(message.IDLT(id)).Order(book.NewestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("the message before %d: %w", id, err)
 	}
-	if view.Newer, err = messagesOf(client).Where(message.IDGT(id)).Order(oldestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
+	if view.Newer, err = book.Messages(client).Where(message.IDGT(id)).Order(book.OldestFirst).FirstID(ctx); ent.MaskNotFound(err) != nil {
 		return fmt.Errorf("the message after %d: %w", id, err)
 	}
 	link(c, view.OlderURL(root(c)), view.NewerURL(root(c)))
@@ -157,11 +158,11 @@ func (a app) keep(c echo.Context, sent submission) error {
 	if sent.key != "" {
 		transaction.Idempotent(c)
 	}
-	recorded, err := sent.once(c.Request().Context(), transaction.Client[*ent.Client](c))
+	recorded, err := book.Record(c.Request().Context(), transaction.Client[*ent.Client](c), sent.value, sent.key)
 	if err != nil {
 		return fmt.Errorf("record a message: %w", err)
 	}
-	a.horizon.saw(recorded.ID)
+	a.horizon.Saw(recorded.ID)
 	transaction.AfterCommit(c, func(context.Context) error {
 		a.hub.Notify()
 		return nil
@@ -174,35 +175,13 @@ func (a app) keep(c echo.Context, sent submission) error {
 	return send(c, http.StatusCreated, format, views.Done{Message: views.Message{Message: recorded, Zone: a.zone}, What: "Recorded"})
 }
 
-// errSameKey is the error of a request while another one, at another instance, records with the same key.
-var errSameKey = errors.New("another request has recorded with the same key meanwhile")
+// errUnsettled is the error of a page that was read before the order of its messages was settled. It is read again.
+var errUnsettled = errors.New("the page has messages whose order is not settled")
 
 // repeatable reports whether a request that failed with the error is to be repeated, in a new transaction. Among those with the same
 // key, it then finds what the other one has recorded.
 func repeatable(err error) bool {
-	return database.IsRepeatable(err) || errors.Is(err, errSameKey) || errors.Is(err, errUnsettled)
-}
-
-// once stores the message, unless it was stored with the same key before. On SQLite, of two requests at the same moment one sees
-// what the other has stored; on PostgreSQL the second one to store it waits for the other one, and fails.
-func (s submission) once(ctx context.Context, client *ent.Client) (*ent.Message, error) {
-	create := client.Message.Create().SetValue(s.value)
-	if s.key == "" {
-		return create.Save(ctx)
-	}
-	first, err := client.Message.Query().Where(message.IdempotencyKey(s.key)).Only(ctx)
-	if ent.IsNotFound(err) {
-		recorded, err := create.SetIdempotencyKey(s.key).Save(ctx)
-		if database.IsConstraint(err) {
-			return nil, fmt.Errorf("%w: %w", errSameKey, err)
-		}
-		return recorded, err
-	}
-	if err == nil && first.Value != s.value {
-		return nil, refuse(http.StatusUnprocessableEntity,
-			"Another message was recorded with the same key. To record this one, too, use a new key.")
-	}
-	return first, err
+	return database.IsRepeatable(err) || errors.Is(err, book.ErrSameKey) || errors.Is(err, errUnsettled)
 }
 
 // newKey returns an idempotency key for a form, which no other form has.

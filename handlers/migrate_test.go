@@ -10,10 +10,10 @@ import (
 
 	"entgo.io/ent/dialect"
 
+	daybook "daybook/book"
 	"daybook/database"
 	"daybook/database/databasetest"
 	"daybook/ent/migrations"
-	"daybook/handlers"
 )
 
 // versions are the statements by which older versions of Daybook made their database.
@@ -117,7 +117,7 @@ func TestUpgradeThatIsStopped(t *testing.T) {
 			b := &book{t: t, driver: driver}
 			b.exec("CREATE TRIGGER stop BEFORE UPDATE ON messages WHEN old.id = 4500 BEGIN SELECT RAISE(ABORT, 'stopped'); END")
 			log := &log{}
-			err := handlers.Upgrade(t.Context(), driver, slog.New(slog.NewTextHandler(log, nil)))
+			err := daybook.Upgrade(t.Context(), driver, slog.New(slog.NewTextHandler(log, nil)))
 			if err == nil || !strings.Contains(err.Error(), "stopped") {
 				t.Fatalf("it ended with %v", err)
 			}

@@ -16,6 +16,7 @@ import (
 	"entgo.io/ent/dialect/sql"
 	"github.com/labstack/echo/v4"
 
+	"daybook/book"
 	"daybook/ent"
 	"daybook/ent/message"
 	"daybook/ent/predicate"
@@ -97,16 +98,16 @@ func (p page) read(ctx context.Context, from reader, format format) (view views.
 	}
 	defer release()
 	view = views.Messages{Newest: p.newest(), Day: p.day, Words: p.words, Query: p.query}
-	all, err := p.ofDay(ctx, from.client, &view)
+	all, err := p.ofDay(ctx, from.Client, &view)
 	if err != nil {
 		return view, err
 	}
 	all.last = min(all.last, p.upTo)
-	shown, order := p.and(all), newestFirst
+	shown, order := p.and(all), book.NewestFirst
 	if p.forward {
-		order = oldestFirst
+		order = book.OldestFirst
 	}
-	messages, older, err := from.take(ctx, order, p.size, maxPageText, p.where(shown)...)
+	messages, older, err := from.Take(ctx, order, p.size, maxPageText, p.where(shown)...)
 	if err != nil {
 		return view, err
 	}
@@ -118,7 +119,7 @@ func (p page) read(ctx context.Context, from reader, format format) (view views.
 		shown = span{messages[n-1].ID, messages[0].ID}
 	}
 	if newer {
-		n, err := p.count(ctx, from.client, span{shown.last + 1, all.last})
+		n, err := p.count(ctx, from.Client, span{shown.last + 1, all.last})
 		if err != nil {
 			return view, err
 		}
@@ -129,7 +130,7 @@ func (p page) read(ctx context.Context, from reader, format format) (view views.
 		}
 	}
 	if p.forward {
-		n, err := p.count(ctx, from.client, span{all.first, shown.first - 1})
+		n, err := p.count(ctx, from.Client, span{all.first, shown.first - 1})
 		if err != nil {
 			return view, err
 		}
@@ -162,10 +163,10 @@ func (p page) ofDay(ctx context.Context, client *ent.Client, view *views.Message
 	}
 	next := p.day.AddDate(0, 0, 1)
 	lastBefore := func(t time.Time) (*ent.Message, error) {
-		return messagesOf(client).Where(message.RecordedAtLT(t)).Order(message.ByRecordedAt(sql.OrderDesc()), newestFirst).First(ctx)
+		return book.Messages(client).Where(message.RecordedAtLT(t)).Order(message.ByRecordedAt(sql.OrderDesc()), book.NewestFirst).First(ctx)
 	}
 	firstFrom := func(t time.Time) (*ent.Message, error) {
-		return messagesOf(client).Where(message.RecordedAtGTE(t)).Order(message.ByRecordedAt(), oldestFirst).First(ctx)
+		return book.Messages(client).Where(message.RecordedAtGTE(t)).Order(message.ByRecordedAt(), book.OldestFirst).First(ctx)
 	}
 	for _, side := range []struct {
 		find func(time.Time) (*ent.Message, error)
@@ -220,12 +221,6 @@ func (p page) address(name, value string) string {
 type span struct{ first, last int }
 
 var everything = span{0, math.MaxInt - 1}
-
-// The orders in which messages are read.
-var (
-	oldestFirst = message.ByID()
-	newestFirst = message.ByID(sql.OrderDesc())
-)
 
 // and returns the messages that are in both spans.
 func (s span) and(other span) span { return span{max(s.first, other.first), min(s.last, other.last)} }

@@ -14,6 +14,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	daybook "daybook/book"
 	"daybook/database/databasetest"
 	"daybook/handlers"
 )
@@ -398,7 +399,7 @@ func TestOpenPageShowsOlderMessagesAfterTheRestIsRemoved(t *testing.T) {
 	for id := 11; id <= 60; id++ {
 		newest = append(newest, id)
 	}
-	if err := handlers.Remove(t.Context(), b.driver, t.Output(), newest...); err != nil {
+	if _, err := daybook.RemoveAll(t.Context(), b.driver, newest...); err != nil {
 		t.Fatal(err)
 	}
 	tab.until(entries(10, 9, 8, 7, 6, 5, 4, 3, 2, 1))
@@ -490,7 +491,7 @@ func TestListLoadedBeforeAKnownRemoval(t *testing.T) {
 	b.came.waitFor(t, 1, "/live?after=3")
 	b.fill(1) // of which nobody is notified
 	stale := b.send("GET", "/?format=html", "").body
-	if err := handlers.Remove(t.Context(), b.driver, t.Output(), 1, 4); err != nil {
+	if _, err := daybook.RemoveAll(t.Context(), b.driver, 1, 4); err != nil {
 		t.Fatal(err)
 	}
 	tab.until(entries(3, 2))

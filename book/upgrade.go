@@ -1,4 +1,4 @@
-package handlers
+package book
 
 import (
 	"context"
@@ -25,14 +25,14 @@ func Upgrade(ctx context.Context, driver dialect.Driver, log *slog.Logger) error
 	if err := warnOfMissingIndex(ctx, client, driver.Dialect(), log); err != nil {
 		return fmt.Errorf("look for the index for searching: %w", err)
 	}
-	from := reader{client: client, dialect: driver.Dialect()}
+	from := Reader{Client: client, Dialect: driver.Dialect()}
 	// The oldest are folded first, so the newest shows whether anything is left.
-	newest, err := client.Message.Query().Order(newestFirst).Select(message.FieldID, message.FieldFolded).First(ctx)
+	newest, err := client.Message.Query().Order(NewestFirst).Select(message.FieldID, message.FieldFolded).First(ctx)
 	if err != nil || newest.Folded != "" {
 		return ent.MaskNotFound(err)
 	}
 	for folded := 0; folded < newest.ID; {
-		batch, _, err := from.take(ctx, oldestFirst, foldSize, foldText, message.IDGT(folded), message.FoldedIsNil())
+		batch, _, err := from.Take(ctx, OldestFirst, foldSize, foldText, message.IDGT(folded), message.FoldedIsNil())
 		if err == nil {
 			err = fold(ctx, client, batch)
 		}
