@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -28,6 +29,7 @@ import (
 
 	"entgo.io/ent/dialect"
 	"github.com/alecthomas/kong"
+	"github.com/dustin/go-humanize"
 
 	"daybook/book"
 	"daybook/database"
@@ -70,6 +72,7 @@ type commandLine struct {
 
 	Serve   serve   `cmd:"" default:"1" help:"Start the server. This is the default command."`
 	Remove  remove  `cmd:"" help:"Remove messages from the database: all of them, or none. A server may be running. Prints what was removed."`
+	Backup  backup  `cmd:"" help:"Copy a SQLite database to a file, while a server uses it or not. The file is replaced when the copy is whole."`
 	Version version `cmd:"" help:"Print the versions of Daybook, Go and SQLite."`
 	Help    help    `cmd:"" help:"Print this help."`
 }
@@ -79,6 +82,9 @@ type (
 	serve  struct{}
 	remove struct {
 		ID []int `arg:"" help:"Numbers of messages."`
+	}
+	backup struct {
+		File string `arg:"" help:"File to write, or - for standard output."`
 	}
 	version struct{}
 	help    struct{}
@@ -219,6 +225,56 @@ func (r remove) Run(l *commandLine, stderr *logQueue) (err error) {
 		lines = views.Message{Message: m}.AppendText(lines)
 	}
 	_, err = os.Stdout.Write(lines)
+	return err
+}
+
+// Run copies the database.
+func (b backup) Run(l *commandLine, stderr *logQueue) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	target, name := b.File, b.File
+	if b.File == "-" {
+		name = "standard output"
+		if info, err := os.Stdout.Stat(); err != nil || info.Mode()&os.ModeCharDevice != 0 {
+			return errors.New("standard output is a terminal, or another device: send it to a file or into a pipe")
+		}
+		folder, err := os.MkdirTemp("", "daybook")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(folder)
+		target = filepath.Join(folder, "daybook.db")
+	}
+	err := database.Backup(ctx, l.Database, target, nil)
+	if errors.Is(err, context.Canceled) {
+		return errors.New("stopped before the copy was whole: nothing was written")
+	}
+	if err != nil {
+		return err
+	}
+	stop() // from now on a signal ends the process at once
+	info, err := os.Stat(target)
+	if err == nil && b.File == "-" {
+		err = send(target, os.Stdout)
+	}
+	if err != nil {
+		return err
+	}
+	l.say(stderr, slog.LevelInfo, fmt.Sprintf("Copied %s to %s (%s).", l.Database, name, humanize.Bytes(uint64(info.Size()))))
+	return nil
+}
+
+// send writes the file's content. It removes the folder first, which a process that a signal ends, SIGPIPE for example, cannot do.
+func send(path string, to io.Writer) error {
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := os.RemoveAll(filepath.Dir(path)); err != nil && runtime.GOOS != "windows" {
+		return err
+	}
+	_, err = io.Copy(to, file)
 	return err
 }
 

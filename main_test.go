@@ -94,17 +94,17 @@ func serveCommand(t *testing.T, command *exec.Cmd) *server {
 		t.Fatal(err)
 	}
 	stderr := bufio.NewReader(pipe)
-	greeting, err := stderr.ReadString('\n')
-	if err != nil {
-		t.Fatalf("it has not started: %s", greeting)
+	var where []string
+	for said := ""; where == nil; { // an upgrade is logged before
+		line, err := stderr.ReadString('\n')
+		if said += line; err != nil {
+			t.Fatalf("it has not started: %s", said)
+		}
+		where = address.FindStringSubmatch(line)
 	}
 	hint, err := stderr.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
-	}
-	where := address.FindStringSubmatch(greeting)
-	if where == nil {
-		t.Fatalf("it does not say where it is: %s", greeting)
 	}
 	s := &server{t, command, where[1], hint, make(chan string, 1)}
 	go func() { // or the log would block the server

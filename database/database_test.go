@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -26,6 +27,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asBackup) == "1" {
+		if err := backupMain(); err != nil {
+			log.Fatal(err)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"ariga.io/atlas/sql/migrate"
 	"ariga.io/atlas/sql/postgres"
@@ -39,7 +41,11 @@ var ErrForeign = errors.New("the database belongs to another program, choose ano
 // applied_migrations is taken to have everything up to its user_version, so an application that created its tables in another way
 // sets that once. A PostgreSQL database may have other tables.
 //
-// While a statement takes longer than two seconds, it is logged every two seconds.
+// Before it changes the schema of a SQLite file, it leaves a copy of the file beside it: PATH.schema4 if the schema was that of
+// file 4, which replaces what an earlier upgrade from there has left. If the copy cannot be written, it fails. To go back, an older
+// version of the application opens that copy.
+//
+// While a statement or the copy takes longer than two seconds, it is logged every two seconds.
 func Migrate(ctx context.Context, driver dialect.Driver, migrations fs.FS, log *slog.Logger) (err error) {
 	m := &migration{dialect: driver.Dialect(), log: log}
 	if err := m.load(migrations); err != nil {
@@ -138,13 +144,16 @@ func (m *migration) run(ctx context.Context) error {
 	if err := m.check(ctx, found); err != nil {
 		return err
 	}
+	progress := &progress{log: m.log, end: func() {}}
+	defer func() { progress.end() }()
+	if err := m.keepCopy(ctx, found, progress); err != nil {
+		return err
+	}
 	open := map[string]func(schema.ExecQuerier) (migrate.Driver, error){dialect.SQLite: sqlite.Open, dialect.Postgres: postgres.Open}
 	driver, err := open[m.dialect](m.tx)
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	progress := &progress{log: m.log, end: func() {}}
-	defer func() { progress.end() }()
 	executor, err := migrate.NewExecutor(unchecked{driver, driver.(migrate.StmtScanner)}, &m.dir, m,
 		migrate.WithBaselineVersion(baseline), migrate.WithLogger(progress))
 	if err == nil {
@@ -246,7 +255,8 @@ func (m *migration) check(ctx context.Context, found int) error {
 		found = max(found, numberOf(revisions[len(revisions)-1].Version))
 	}
 	if found > m.last() {
-		return fmt.Errorf("the database was written by a newer version of this program (schema %d, this one knows %d)", found, m.last())
+		return fmt.Errorf("the database was written by a newer version of this program (schema %d, this one knows %d): %s",
+			found, m.last(), m.wayBack())
 	}
 	for _, r := range revisions {
 		i := slices.IndexFunc(m.files, func(file migrate.File) bool { return file.Version() == r.Version })
@@ -259,6 +269,47 @@ func (m *migration) check(ctx context.Context, found int) error {
 		}
 	}
 	return nil
+}
+
+// path returns the path of the SQLite file, without symbolic links.
+func (m *migration) path() string {
+	return strings.TrimSuffix(m.tx.role.(*member).writer.file.log, "-wal")
+}
+
+// keepCopy copies a SQLite file whose schema is about to change, for the programs that know only that schema. The transaction has
+// the lock, so nobody writes between the copy and the change. The copy has what was committed before.
+func (m *migration) keepCopy(ctx context.Context, found int, progress *progress) error {
+	if found == 0 || found == m.last() {
+		return nil
+	}
+	path := m.path()
+	target := copyOf(path, found)
+	progress.end = progress.every(progressInterval, slog.String("copy", target))
+	defer progress.end()
+	if err := copyFile(ctx, path, target, nil); err != nil {
+		return fmt.Errorf("the copy of the database that an upgrade leaves cannot be made, so nothing was changed: %w", err)
+	}
+	m.log.Info("copied the database, because its schema will change", slog.String("copy", target), slog.Int("schema", found))
+	return nil
+}
+
+// copyOf returns the path of the copy that was made before the database's schema changed from a version.
+func copyOf(path string, version int) string { return fmt.Sprintf("%s.schema%d", path, version) }
+
+// wayBack says what to do with a database that is too new.
+func (m *migration) wayBack() string {
+	if m.dialect != dialect.SQLite {
+		return "start that version, or restore a dump (pg_dump) from before the upgrade"
+	}
+	path := m.path()
+	for version := m.last(); version > 0; version-- {
+		backup := copyOf(path, version)
+		if _, err := os.Stat(backup); err == nil {
+			return fmt.Sprintf("start that version. Or go back to %s, which has what was recorded before the upgrade: stop every server, "+
+				"move %s, and %[2]s-wal and -shm if they exist, to another folder, and copy %[1]s to %[2]s", backup, path)
+		}
+	}
+	return "start that version, or restore a backup from before the upgrade"
 }
 
 // mark writes the version to the header of a SQLite file, by which older programs refuse it.

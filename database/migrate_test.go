@@ -128,7 +128,9 @@ func TestMigrateKeepsRowsThatReferToAChangedTable(t *testing.T) {
 func TestMigrateRefusesANewerDatabase(t *testing.T) {
 	driver := reopen(t, databasetest.New(t))
 	mustMigrate(t, driver, migrations(t, createFirst, createSecond))
-	refuses(t, driver, migrations(t, createFirst), "written by a newer version of this program (schema 2, this one knows 1)")
+	source := map[string]string{dialect.SQLite: "a backup", dialect.Postgres: "a dump (pg_dump)"}[driver.Dialect()]
+	refuses(t, driver, migrations(t, createFirst), "written by a newer version of this program (schema 2, this one knows 1): "+
+		"start that version, or restore "+source+" from before the upgrade")
 	if driver.Dialect() == dialect.SQLite {
 		exec(t, driver, "DROP TABLE applied_migrations") // as in files from before there was one
 		refuses(t, driver, migrations(t, createFirst), "written by a newer version of this program (schema 2, this one knows 1)")

@@ -81,14 +81,20 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 
 // connectTo returns connections to the file at path.
 func connectTo(path string, c connector) *sql.DB {
-	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: engineOptions}
-	c.name = name.String()
+	c.name = fileName(path, engineOptions+c.options)
 	return sql.OpenDB(c)
+}
+
+// fileName returns the name by which SQLite opens the file at path with the options.
+func fileName(path, options string) string {
+	name := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: options}
+	return name.String()
 }
 
 // connector opens connections for database/sql.
 type connector struct {
 	name     string
+	options  string // besides engineOptions
 	settings string
 	control  *control // nil for readers
 }
@@ -146,7 +152,7 @@ func explain(path string, err error) string {
 		return fmt.Sprintf("%s is a folder: use the path of a file in it, such as %s", path, filepath.Join(path, "daybook.db"))
 	case is(err, resultNotADB):
 		return path + " is not a SQLite database"
-	case is(err, resultCantOpen, resultReadOnly, resultPerm):
+	case is(err, resultCantOpen, resultReadOnly, resultPerm), errors.Is(err, os.ErrPermission):
 		return fmt.Sprintf("%s: the file and its folder must be writable (%s)", path, err)
 	}
 	return fmt.Sprintf("%s: %s", path, err)

@@ -57,10 +57,40 @@ func readOnly(action int, pragma, value, _ string) int {
 // result returns SQLite's extended result code, or 0 for an error that is not SQLite's.
 func result(err error) int {
 	if e, ok := errors.AsType[sqlite3.Error](err); ok {
-		return int(e.ExtendedCode)
+		return max(int(e.ExtendedCode), int(e.Code)) // a backup's errors have no extended code
 	}
 	return 0
 }
+
+// copyOptions are added to the name of a copy's file, whose writer flushes it by itself and drops it after an error.
+const copyOptions = "_journal_mode=OFF&_sync=OFF"
+
+// pageCopy is SQLite's online backup (https://sqlite.org/backup.html).
+type pageCopy struct {
+	*sqlite3.SQLiteBackup
+	to *sqlite3.SQLiteConn
+}
+
+// newPageCopy copies the database of a connection to the file of that name.
+func newPageCopy(from driver.Conn, name string) (*pageCopy, error) {
+	conn, err := engine.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	to := conn.(*sqlite3.SQLiteConn)
+	backup, err := to.Backup("main", from.(*sqlite3.SQLiteConn), "main")
+	if err != nil {
+		return nil, errors.Join(err, to.Close())
+	}
+	return &pageCopy{backup, to}, nil
+}
+
+func (p *pageCopy) step(pages int) (more bool, err error) {
+	done, err := p.Step(pages)
+	return !done, err
+}
+
+func (p *pageCopy) finish() error { return errors.Join(p.Finish(), p.to.Close()) }
 
 // SQLiteVersion returns the version of the SQLite library in use, such as "3.50.4".
 func SQLiteVersion() string {

@@ -37,5 +37,23 @@ func result(err error) int {
 	return 0
 }
 
+// copyOptions are added to the name of a copy's file, whose writer flushes it by itself and drops it after an error.
+const copyOptions = "_pragma=journal_mode(OFF)&_pragma=synchronous(OFF)"
+
+// pageCopy is SQLite's online backup (https://sqlite.org/backup.html).
+type pageCopy struct{ *sqlite.Backup }
+
+// newPageCopy copies the database of a connection to the file of that name.
+func newPageCopy(from driver.Conn, name string) (*pageCopy, error) {
+	backup, err := from.(interface {
+		NewBackup(name string) (*sqlite.Backup, error)
+	}).NewBackup(name)
+	return &pageCopy{backup}, err
+}
+
+func (p *pageCopy) step(pages int) (more bool, err error) { return p.Step(int32(pages)) }
+
+func (p *pageCopy) finish() error { return p.Finish() }
+
 // SQLiteVersion returns the version of the SQLite library in use, such as "3.50.4".
 func SQLiteVersion() string { return sqlite3.SQLITE_VERSION }
