@@ -433,15 +433,7 @@ func (help) Run(parser *kong.Kong) error {
 
 // Run prints the versions.
 func (version) Run() error {
-	release, commit := "unknown", "unknown (go run does not record it)"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		release = info.Main.Version
-		for _, setting := range info.Settings {
-			if setting.Key == "vcs.revision" {
-				commit = setting.Value
-			}
-		}
-	}
+	release, commit := handlers.Build()
 	_, err := fmt.Printf("daybook %s, commit %s, %s, SQLite %s\n", release, commit, runtime.Version(), database.SQLiteVersion())
 	return err
 }

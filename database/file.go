@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +18,7 @@ var ErrFileReplaced = errors.New("the database's file was deleted, renamed or re
 type file struct {
 	path, log     string // the log is beside the file, and not beside a symbolic link to it
 	pathID, logID identity
-	lost          error // why nothing is written any more
+	lost          atomic.Pointer[error] // why nothing is written any more; set by the writer
 }
 
 // openFile returns the file that is open at path.
@@ -34,21 +35,32 @@ func openFile(path string) (*file, error) {
 	return f, err
 }
 
-// check returns the size of the log in bytes, or an error if the paths no longer name the files that are open: SQLite would go on
-// writing into a file that has lost its name. Each commit pays a few microseconds for it.
+// check is sizes for the writer: after an error, nothing is written any more, because SQLite would go on writing into a file that has
+// lost its name. Each commit pays a few microseconds for it.
 func (f *file) check() (logSize int64, err error) {
-	pathID, _, pathErr := identify(f.path)
-	logID, logSize, logErr := identify(f.log)
-	switch {
-	case pathErr != nil || !pathID.same(f.pathID):
-		f.lost = fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, f.path)
-	case logErr != nil || !logID.same(f.logID):
-		f.lost = fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, f.log)
+	_, logSize, err = f.sizes()
+	if err != nil {
+		lost := err
+		f.lost.Store(&lost)
 	}
-	if f.lost != nil {
-		return 0, f.lost
+	return logSize, err
+}
+
+// sizes returns the size of the file and of the log in bytes, or an error if their paths no longer name the files that are open. It
+// must not open them: with a descriptor that is closed, the process loses all its locks of the file (POSIX).
+func (f *file) sizes() (size, logSize int64, err error) {
+	if lost := f.lost.Load(); lost != nil {
+		return 0, 0, *lost
 	}
-	return logSize, nil
+	pathID, size, err := identify(f.path)
+	if err != nil || !pathID.same(f.pathID) {
+		return 0, 0, fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, f.path)
+	}
+	logID, logSize, err := identify(f.log)
+	if err != nil || !logID.same(f.logID) {
+		return 0, 0, fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, f.log)
+	}
+	return size, logSize, nil
 }
 
 // The bounds of the write-ahead log.
@@ -82,9 +94,9 @@ func (w *writer) trim(logSize int64) {
 // stopReaders takes the readers' places as they become free. After trimWait it ends the transactions that still have one.
 func (w *writer) stopReaders() (places int) {
 	readers := w.driver.readers
-	for begun := time.Now(); places < cap(readers.places) && time.Since(begun) < 2*trimWait; {
+	for begun := time.Now(); places < cap(readers.free) && time.Since(begun) < 2*trimWait; {
 		select {
-		case <-readers.places:
+		case <-readers.free:
 			places++
 		case <-time.After(trimWait / 10):
 			if time.Since(begun) > trimWait {

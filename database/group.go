@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -29,6 +30,8 @@ type writer struct {
 	driver  *sqliteDriver
 	db      *sql.DB // of one connection
 	control control // of that connection
+
+	observe atomic.Pointer[func(transactions int, took time.Duration)] // see ObserveCommits
 
 	mu        sync.Mutex
 	taken     bool      // somebody has the turn
@@ -58,6 +61,7 @@ type group struct {
 	size  int           // members that have done their part
 	kept  int           // of these, members that are to be committed
 	done  chan struct{} // closed when the group has ended
+	took  time.Duration // by COMMIT; valid once done is closed
 	err   error         // why nothing is kept; valid once done is closed
 }
 
@@ -123,7 +127,9 @@ func (w *writer) take(ctx context.Context, alone bool) (solo bool, err error) {
 	if solo, err = w.enter(ctx, alone); err != nil {
 		return solo, err
 	}
-	if err = w.file.lost; err == nil && w.conn == nil {
+	if lost := w.file.lost.Load(); lost != nil {
+		err = *lost
+	} else if w.conn == nil {
 		w.conn, err = w.db.Conn(ctx)
 		w.prepared = map[string]*sql.Stmt{}
 	}
@@ -131,6 +137,16 @@ func (w *writer) take(ctx context.Context, alone bool) (solo bool, err error) {
 		w.pass()
 	}
 	return solo, err
+}
+
+// load returns whether somebody has the turn, as 0 or 1, and how many wait for it.
+func (w *writer) load() (inUse, waiting int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.taken {
+		inUse = 1
+	}
+	return inUse, len(w.queue)
 }
 
 // disconnect gives the connection back once its rows are closed.
@@ -175,7 +191,9 @@ func (w *writer) end(err error) {
 	w.group = nil
 	commit := err == nil && g.kept > 0 // a COMMIT of nothing would flush pages that have not changed
 	if commit {
+		begun := time.Now()
 		err = w.exec("COMMIT")
+		g.took = time.Since(begun)
 	}
 	var logSize int64
 	if commit && err == nil {
@@ -264,6 +282,7 @@ func (m *member) end(commit bool) error {
 		err = w.exec("RELEASE " + savepoint)
 	}
 	g.size++
+	first := g.size == 1
 	if commit {
 		g.kept++
 	}
@@ -272,6 +291,10 @@ func (m *member) end(commit bool) error {
 	}
 	w.pass()
 	<-g.done
+	// The first member tells the observer: the leader still has the turn.
+	if observe := w.observe.Load(); first && observe != nil && g.err == nil && g.kept > 0 {
+		(*observe)(g.kept, g.took)
+	}
 	return g.err
 }
 

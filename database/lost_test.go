@@ -25,6 +25,7 @@ type proxy struct {
 	server string       // its socket
 	lose   atomic.Bool  // cut a connection instead of passing on an answer to COMMIT or INSERT
 	lost   atomic.Int32 // answers
+	frozen sync.RWMutex // locked while nothing is passed on
 	mu     sync.Mutex
 	conns  []net.Conn
 }
@@ -96,7 +97,10 @@ func (p *proxy) serve(client net.Conn) {
 			if err != nil || stop(buffer[:n]) {
 				return
 			}
-			if _, err := to.Write(buffer[:n]); err != nil {
+			p.frozen.RLock()
+			_, err = to.Write(buffer[:n])
+			p.frozen.RUnlock()
+			if err != nil {
 				return
 			}
 		}

@@ -14,28 +14,36 @@ import (
 // maxWait is how long a wait for a connection or for a turn lasts before it fails as busy.
 const maxWait = 5 * time.Second
 
-// places are rights to use something. The channel is filled with those that are free.
-type places chan struct{}
+// places are rights to use something.
+type places struct {
+	free    chan struct{} // filled with those that are free
+	waiting atomic.Int32  // transactions and queries that wait for one
+}
 
-func newPlaces(n int) places {
-	p := make(places, n)
+func newPlaces(n int) *places {
+	p := &places{free: make(chan struct{}, n)}
 	p.giveBack(n)
 	return p
 }
 
 // take waits for a place if none is free.
-func (p places) take(ctx context.Context) error {
+func (p *places) take(ctx context.Context) error {
 	select {
-	case <-p:
+	case <-p.free:
 		return nil
 	default:
-		return await(ctx, p)
 	}
+	p.waiting.Add(1)
+	defer p.waiting.Add(-1)
+	return await(ctx, p.free)
 }
 
-func (p places) giveBack(n int) {
+// load returns how many have a place, and how many wait for one.
+func (p *places) load() (inUse, waiting int) { return cap(p.free) - len(p.free), int(p.waiting.Load()) }
+
+func (p *places) giveBack(n int) {
 	for range n {
-		p <- struct{}{}
+		p.free <- struct{}{}
 	}
 }
 
@@ -44,9 +52,8 @@ func (p places) giveBack(n int) {
 // thread.
 type pool struct {
 	db *sql.DB
-	places
-	waiting atomic.Int32 // transactions and queries that wait for a place
-	gate    sync.RWMutex // locked while new ones must wait
+	*places
+	gate sync.RWMutex // locked while new ones must wait
 }
 
 // newPool returns a pool that has at most size connections.
@@ -58,7 +65,7 @@ func newPool(db *sql.DB, size int) *pool {
 
 // fill opens all connections, so that none has to be opened when clients have taken all of the process's file descriptors.
 func (p *pool) fill(ctx context.Context) error {
-	for range cap(p.places) {
+	for range cap(p.free) {
 		conn, err := p.db.Conn(ctx)
 		if err != nil {
 			return err
@@ -72,18 +79,11 @@ func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
 	p.gate.RLock()
 	//lint:ignore SA2001 if the lock was kept while waiting for a place, the gate could not be closed
 	p.gate.RUnlock()
-	select {
-	case <-p.places:
-	default:
-		p.waiting.Add(1)
-		err := await(ctx, p.places)
-		p.waiting.Add(-1)
-		if err != nil {
-			return nil, err
-		}
+	if err := p.places.take(ctx); err != nil {
+		return nil, err
 	}
 	conn, err := p.db.Conn(ctx)
-	for range cap(p.places) {
+	for range cap(p.free) {
 		if !errors.Is(err, driver.ErrBadConn) {
 			break
 		}

@@ -26,7 +26,7 @@ type postgresDriver struct {
 	entsql.Conn // ent's Exec and Query, which call ExecContext and QueryContext
 	config      *pgx.ConnConfig
 	pool        *pool
-	writers     places // for three quarters of the pool: if all that write wait for a standby, others can read
+	writers     *places // for three quarters of the pool: if all that write wait for a standby, others can read
 	watch       *watch
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -38,6 +39,8 @@ func TestServer(t *testing.T) {
 		"size of the pool":                 testPoolSize,
 		"nothing is left":                  testNothingIsLeft,
 		"held too long":                    testHeldTooLong,
+		"statistics":                       testStatistics,
+		"server that answers nothing":      testPingEnds,
 		"what Open refuses":                testOpenRefuses,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -518,4 +521,54 @@ func TestSynchronousStandby(t *testing.T) {
 		}
 		exec(t, direct, "SELECT pg_terminate_backend(pid) "+waiting)
 	}
+}
+
+// waitFor waits until it is so.
+func waitFor(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for limit := time.Now().Add(10 * time.Second); !is(); runtime.Gosched() {
+		if time.Now().After(limit) {
+			t.Fatalf("not within 10 s: %s", what)
+		}
+	}
+}
+
+// testStatistics has a pool of two connections, of which one may write: one transaction writes, and another one waits for that.
+func testStatistics(t *testing.T, server *databasetest.Server) {
+	driver, _ := openOn(t, server, "&pool_max_conns=2")
+	first, second := beginWith(t, driver, nil), beginWith(t, driver, nil)
+	exec(t, first, "INSERT INTO note VALUES ('a')")
+	stored := make(chan error)
+	go func() { stored <- second.Exec(t.Context(), "INSERT INTO note VALUES ('b')", []any{}, nil) }()
+	waitFor(t, "a transaction that waits", func() bool {
+		stats, err := database.Stats(t.Context(), driver)
+		return err == nil && stats == database.Statistics{Size: stats.Size, Connections: 1, MaxConnections: 2, Waiting: 1} && stats.Size > 1<<20
+	})
+	if err := errors.Join(database.Ping(t.Context(), driver), first.Commit(), <-stored, second.Commit()); err != nil {
+		t.Error(err)
+	}
+}
+
+// testPingEnds has a server that is frozen: the connection is open, but nothing comes.
+func testPingEnds(t *testing.T, server *databasetest.Server) {
+	_, url := openOn(t, server, "")
+	p, url := through(t, "tcp", url)
+	driver := reopen(t, url)
+	if err := database.Ping(t.Context(), driver); err != nil {
+		t.Fatal(err)
+	}
+	p.frozen.Lock()
+	for _, ask := range []func(context.Context) error{
+		func(ctx context.Context) error { return database.Ping(ctx, driver) },
+		func(ctx context.Context) error { _, err := database.Stats(ctx, driver); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		begun := time.Now()
+		if err := ask(ctx); err == nil || time.Since(begun) > 2*time.Second {
+			t.Errorf("after %s: %v", time.Since(begun), err)
+		}
+		cancel()
+	}
+	p.frozen.Unlock()
+	waitFor(t, "the server answers again", func() bool { return database.Ping(t.Context(), driver) == nil })
 }

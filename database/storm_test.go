@@ -123,7 +123,7 @@ func calm(t *testing.T, driver dialect.Driver) {
 		}
 	}
 	wait(t, "the turn, connections and places given back", func() bool {
-		return free() && pool.db.Stats().InUse == 0 && len(pool.places) == cap(pool.places)
+		return free() && pool.db.Stats().InUse == 0 && len(pool.free) == cap(pool.free)
 	})
 	if open := len(watch.open); open != 0 {
 		t.Errorf("%d transactions are still watched", open)

@@ -44,6 +44,8 @@ type app struct {
 	access     Access
 	bulk       *semaphore.Weighted // turns of reading many messages
 	zone       *time.Location
+	readiness  *readiness
+	metrics    *metrics
 }
 
 // New returns the application, whose Server is ready to serve.
@@ -62,8 +64,10 @@ func New(config Config) *echo.Echo {
 		access:     config.Access,
 		bulk:       newBulk(),
 		zone:       time.Local,
+		readiness:  &readiness{driver: config.Driver, log: config.Log},
 	}
 	a.hub = live.New(shutdown, a.source(), a.log)
+	a.metrics = newMetrics(a)
 	e.HTTPErrorHandler = a.fail
 	e.IPExtractor, e.SchemeExtractor = a.visitor, a.scheme
 	limit(e.Server, a.log)
@@ -83,6 +87,7 @@ func New(config Config) *echo.Echo {
 		transaction.Unavailable(database.IsBusy),
 		transaction.Unknown(database.IsUnknown),
 		transaction.Trace(database.Trace),
+		transaction.Observe(a.metrics.observeTransaction),
 		transaction.Log(a.log),
 	)
 
@@ -96,6 +101,8 @@ func New(config Config) *echo.Echo {
 	e.Match(read, "/record", a.recordByAddress, a.mayRecord, rate, inTransaction, transaction.Write)
 	e.POST("/record", a.record, a.mayRecord, body, rate, inTransaction)
 	e.Match(read, "/healthz", healthz)
+	e.Match(read, "/readyz", a.readyz)
+	e.Match(read, "/metrics", a.metrics.handler(), a.mayRead)
 	e.Match(read, "/robots.txt", robots)
 	e.Match(read, "/static/:name", staticFile)
 	return e

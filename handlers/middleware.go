@@ -32,14 +32,15 @@ func limit(server *http.Server, log *slog.Logger) {
 	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 }
 
-// logRequest gives each request an ID, answers its error, and logs it when it has ended: without its query, which may be a
-// message. A client's own ID is ignored: it could be anything. Requests that do not show the token are logged together.
+// logRequest gives each request an ID, answers its error, and measures and logs it when it has ended: without its query, which may
+// be a message. A client's own ID is ignored: it could be anything. Requests that do not show the token are logged together.
 func (a app) logRequest(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		begun, request, answer := time.Now(), c.Request(), c.Response()
 		id := rand.Text()[:10]
 		answer.Header().Set(echo.HeaderXRequestID, id)
 		defer func() { // also if the answer is aborted
+			a.metrics.observeRequest(c, time.Since(begun))
 			if answer.Status == http.StatusUnauthorized {
 				a.denials.log(a.log, c.RealIP(), id)
 				return

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -52,8 +53,9 @@ type Hub struct {
 	batches batches
 	log     *slog.Logger
 
+	subscribers atomic.Int32 // changes while mu is held
+
 	mu          sync.Mutex
-	subscribers int
 	stop        func()        // stops looking for messages, which the hub does while it has subscribers
 	news        chan struct{} // holds one when something may have been committed
 	newest      int           // the ID of the newest published message
@@ -134,7 +136,7 @@ const Now = -1
 func (h *Hub) Subscribe(ctx context.Context, after int, encoder Encoder) (*Subscriber, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.subscribers == 0 {
+	if h.subscribers.Load() == 0 {
 		newest, err := h.source.NewestID(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("subscribe: %w", err)
@@ -143,12 +145,15 @@ func (h *Hub) Subscribe(ctx context.Context, after int, encoder Encoder) (*Subsc
 		h.newest = newest
 		h.start()
 	}
-	h.subscribers++
+	h.subscribers.Add(1)
 	if after == Now {
 		after = h.newest
 	}
 	return &Subscriber{hub: h, encoder: encoder, last: after}, nil
 }
+
+// Subscribers returns how many there are. It waits for nothing, unlike Subscribe, which may wait for the database.
+func (h *Hub) Subscribers() int { return int(h.subscribers.Load()) }
 
 // start begins to look for messages. The caller holds mu.
 func (h *Hub) start() {
@@ -167,8 +172,7 @@ func (h *Hub) start() {
 // leave removes a subscriber. With the last one, the hub stops looking for messages.
 func (h *Hub) leave() {
 	h.mu.Lock()
-	h.subscribers--
-	last, stop := h.subscribers == 0, h.stop
+	last, stop := h.subscribers.Add(-1) == 0, h.stop
 	h.mu.Unlock()
 	if last {
 		stop()

@@ -475,3 +475,32 @@ func TestRemovedMessageIsNotShared(t *testing.T) {
 		})
 	}
 }
+
+// TestSubscribersAreCountedWhileTheDatabaseIsSlow has a subscriber that waits for it.
+func TestSubscribersAreCountedWhileTheDatabaseIsSlow(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	hub := live.New(t.Context(), live.Source{NewestID: func(context.Context) (int, error) {
+		close(asked)
+		<-answer
+		return 0, context.Canceled
+	}}, slog.New(slog.DiscardHandler))
+	var subscribing sync.WaitGroup
+	subscribing.Go(func() {
+		if _, err := hub.Subscribe(t.Context(), live.Now, live.Encoder{}); err == nil {
+			t.Error("subscribed without the database")
+		}
+	})
+	<-asked
+	counted := make(chan int, 1)
+	subscribing.Go(func() { counted <- hub.Subscribers() })
+	select {
+	case n := <-counted:
+		if n != 0 {
+			t.Errorf("%d subscribers", n)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the count waits for the database")
+	}
+	close(answer)
+	subscribing.Wait()
+}

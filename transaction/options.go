@@ -79,7 +79,7 @@ func Trace(trace func(context.Context) (context.Context, func() (statements int,
 	return func(config *config) { config.trace = trace }
 }
 
-// Observe calls the function with each request's [Report], after the hooks: for metrics.
+// Observe calls the function with each request's [Report], after the hooks: for metrics and traces.
 func Observe(observer func(context.Context, Report)) Option {
 	return func(config *config) { config.observer = observer }
 }

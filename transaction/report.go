@@ -26,6 +26,7 @@ type Report struct {
 	Mode       string // "read", "write", or "none" if no transaction began
 	Attempts   int
 	Statements int           // as counted by Trace; 0 without it
+	Asked      time.Time     // when the handler asked for it; it has ended Waited + Held + Ending later
 	Waited     time.Duration // for the transaction to begin
 	Held       time.Duration // from its begin to its end
 	Ending     time.Duration // in COMMIT or ROLLBACK

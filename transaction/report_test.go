@@ -39,8 +39,12 @@ func TestReport(t *testing.T) {
 	app.GET("/none", func(echo.Context) error { return nil })
 	app.GET("/error", func(c echo.Context) error { transaction.Client[*ent.Client](c); return errTest })
 
+	begun := time.Now()
 	app.do(http.MethodPost, "/messages/a")
 	r := <-reports
+	if ended := r.Asked.Add(r.Waited + r.Held + r.Ending); r.Asked.Before(begun) || ended.After(time.Now()) {
+		t.Errorf("asked for after %s, ended %s ago", r.Asked.Sub(begun), time.Since(ended))
+	}
 	if r.Route != "POST /messages/:value" || r.Mode != "write" || r.Attempts != 2 || r.Statements != 2 ||
 		r.Waited <= 0 || r.Held <= 0 || r.Ending <= 0 || r.Outcome != transaction.Committed || r.Reason != nil {
 		t.Errorf("a write: %+v", r)

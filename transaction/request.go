@@ -235,13 +235,14 @@ func (a *attempt) begin() {
 		a.beginErr = errors.New("the route is marked None")
 		return
 	}
-	ctx, asked := a.request.Context(), time.Now()
+	ctx := a.request.Context()
+	a.report.Asked = time.Now()
 	if a.config.trace != nil && a.observed {
 		ctx, a.trace = a.config.trace(ctx)
 	}
 	a.tx, a.client, a.beginErr = a.config.begin(ctx, &a.options)
 	a.begun = time.Now()
-	a.report.Waited = a.begun.Sub(asked)
+	a.report.Waited = a.begun.Sub(a.report.Asked)
 }
 
 // rollbackReason decides the outcome. It returns why the transaction must be rolled back, or nil if it must be committed.
