@@ -33,7 +33,7 @@ func folderWithToken(t *testing.T, mode os.FileMode) string {
 }
 
 // postWith records a message with the header, and returns the status.
-func (s *server) postWith(authorization string) (status int) {
+func (s *process) postWith(authorization string) (status int) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), "POST", s.url+"/record", strings.NewReader("hello"))
 	if err != nil {

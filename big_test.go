@@ -147,7 +147,7 @@ type page struct {
 	Older    string
 }
 
-func (s *server) page(address string) (page page) {
+func (s *process) page(address string) (page page) {
 	s.t.Helper()
 	response, err := http.Get(s.url + "/" + address)
 	if err != nil {
@@ -160,13 +160,13 @@ func (s *server) page(address string) (page page) {
 	return page
 }
 
-func (s *server) search(query string) page {
+func (s *process) search(query string) page {
 	s.t.Helper()
 	return s.page("?format=json&q=" + url.QueryEscape(query))
 }
 
 // walk goes through the whole list, page by page, while others record.
-func (s *server) walk(t *testing.T, messages int) {
+func (s *process) walk(t *testing.T, messages int) {
 	stop := make(chan struct{})
 	var others sync.WaitGroup
 	others.Go(func() {
@@ -201,7 +201,7 @@ func (s *server) walk(t *testing.T, messages int) {
 }
 
 // sendsAll asks for every message in the format.
-func (s *server) sendsAll(t *testing.T, format string, messages int) {
+func (s *process) sendsAll(t *testing.T, format string, messages int) {
 	response, err := http.Get(s.url + "/?all&format=" + format)
 	if err != nil {
 		t.Fatal(err)
@@ -242,7 +242,7 @@ func lineOfAll(format string, line, messages int) string {
 }
 
 // peak returns the most memory in bytes that the process has had resident, or 0 where no /proc tells.
-func (s *server) peak() (size int) {
+func (s *process) peak() (size int) {
 	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.command.Process.Pid))
 	for line := range strings.Lines(string(status)) {
 		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &size); err == nil {

@@ -58,7 +58,7 @@ func TestFileDescriptorsRunOut(t *testing.T) {
 }
 
 // files returns how many files the server has open.
-func (s *server) files() int {
+func (s *process) files() int {
 	open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.command.Process.Pid))
 	if err != nil {
 		s.t.Error(err)

@@ -41,7 +41,7 @@ func TestKilledServerKeepsWhatItAcknowledged(t *testing.T) {
 
 // recordUntilKilled has 16 clients record, kills the server when so many were told that they have, and adds those and
 // whoever was told in the meantime to acknowledged.
-func (s *server) recordUntilKilled(round, enough int, acknowledged map[string]bool) {
+func (s *process) recordUntilKilled(round, enough int, acknowledged map[string]bool) {
 	s.t.Helper()
 	var mu sync.Mutex
 	told := 0
@@ -205,7 +205,7 @@ func TestTwoServersOnOneFile(t *testing.T) {
 	acknowledged := map[string]bool{}
 	var mu sync.Mutex
 	var clients sync.WaitGroup
-	servers := [2]*server{}
+	servers := [2]*process{}
 	for i := range servers {
 		servers[i] = serveIn(t, folder, "--listen=127.0.0.1:0")
 		for client := range 8 {

@@ -11,7 +11,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -20,7 +19,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 	"unicode"
@@ -37,14 +35,9 @@ import (
 	"daybook/ent/migrations"
 	"daybook/ent/schema"
 	"daybook/handlers"
+	"daybook/server"
 	"daybook/views"
 )
-
-// grace is how long a shutdown waits for running requests. Package handlers makes clients finish sooner.
-const grace = 9 * time.Second
-
-// patience is how long a shutdown takes before it says what it waits for.
-const patience = 300 * time.Millisecond
 
 // Garbage is collected when the heap has grown by gcPercent. The ballast counts, too, although it is never touched and so takes no
 // memory: a small heap may grow by more than by default, which makes pages faster, and that of thousands of clients by less.
@@ -70,17 +63,19 @@ type commandLine struct {
 	Debug      bool   `help:"Log each transaction and each statement with its values."`
 	Versions   bool   `name:"version" short:"v" env:"-" help:"Like the command version."`
 
-	Serve   serve   `cmd:"" default:"1" help:"Start the server. This is the default command."`
-	Remove  remove  `cmd:"" help:"Remove messages from the database: all of them, or none. A server may be running. Prints what was removed."`
-	Backup  backup  `cmd:"" help:"Copy a SQLite database to a file, while a server uses it or not. The file is replaced when the copy is whole."`
-	Version version `cmd:"" help:"Print the versions of Daybook, Go and SQLite."`
-	Help    help    `cmd:"" help:"Print this help."`
+	Serve       serve       `cmd:"" default:"1" help:"Start the server. This is the default command."`
+	Healthcheck healthcheck `cmd:"" help:"Ask the server at --listen whether it is ready: exit status 0 if it is, otherwise 1 with the reason."`
+	Remove      remove      `cmd:"" help:"Remove messages from the database: all of them, or none. A server may be running. Prints what was removed."`
+	Backup      backup      `cmd:"" help:"Copy a SQLite database to a file, while a server uses it or not. The file is replaced when the copy is whole."`
+	Version     version     `cmd:"" help:"Print the versions of Daybook, Go and SQLite."`
+	Help        help        `cmd:"" help:"Print this help."`
 }
 
 // The commands, with their arguments.
 type (
-	serve  struct{}
-	remove struct {
+	serve       struct{}
+	healthcheck struct{}
+	remove      struct {
 		ID []int `arg:"" help:"Numbers of messages."`
 	}
 	backup struct {
@@ -141,11 +136,12 @@ func (serve) Run(l *commandLine, stderr *logQueue) (err error) {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer context.AfterFunc(ctx, stop)() // a second signal ends the process at once
 	token, err := l.token()
 	if err != nil {
 		return err
 	}
-	listener, err := listen(l.Listen, l.Open || token != "")
+	listener, err := server.Listen(l.Listen, l.Open || token != "")
 	if err != nil {
 		return err
 	}
@@ -165,48 +161,31 @@ func (serve) Run(l *commandLine, stderr *logQueue) (err error) {
 		client = client.Debug()
 	}
 
-	var running atomic.Int64 // requests
 	app := handlers.New(handlers.Config{
 		Client:     client,
 		Driver:     driver,
+		Shutdown:   ctx,
 		Log:        log,
 		MaxMessage: l.MaxMessage,
 		Access:     handlers.Access{Token: token, Private: l.Private, Hosts: l.Host, Proxies: l.Proxy, Rate: l.Rate},
 	})
-	server := app.Server
-	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		running.Add(1)
-		defer running.Add(-1)
-		app.ServeHTTP(w, r)
-	})
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	for _, sentence := range l.greeting(listener.Addr()) {
+	for _, sentence := range l.greeting(listener) {
 		l.say(stderr, slog.LevelInfo, sentence)
 	}
 	if info, err := os.Stat(l.TokenFile); err == nil && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" {
 		log.Warn("every user of this machine can read the token: chmod o-r " + l.TokenFile)
 	}
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve: %w", err)
-	case <-ctx.Done():
-		stop() // a second signal ends the process at once
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	defer time.AfterFunc(patience, func() {
-		requests := fmt.Sprint(running.Load(), " requests")
-		if requests == "1 requests" {
+	return server.Serve(ctx, app.Server, listener, func(running int64) {
+		requests := fmt.Sprint(running, " requests")
+		if running == 1 {
 			requests = "1 request"
 		}
 		l.say(stderr, slog.LevelInfo, "Waiting for "+requests+"; Ctrl-C again stops at once.")
-	}).Stop()
-	if err := server.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
-		return err
-	}
-	return server.Close() // which is no failure: nobody was told that the requests it cuts off have succeeded
+	})
 }
+
+// Run asks whether the server is ready.
+func (healthcheck) Run(l *commandLine) error { return server.Ready(context.Background(), l.Listen) }
 
 // Run removes messages.
 func (r remove) Run(l *commandLine, stderr *logQueue) (err error) {
@@ -362,53 +341,12 @@ func (l *commandLine) token() (string, error) {
 	return token, nil
 }
 
-// listen listens on host:port, or on unix:/path. An address that other machines can reach must be allowed, by a token or by --open,
-// because everyone who can reach it can record.
-func listen(address string, open bool) (net.Listener, error) {
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
-		return listenUnix(path)
-	}
-	tcp, err := net.ResolveTCPAddr("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on %q: use host:port or unix:/path/to.sock (%w)", address, err)
-	}
-	if !tcp.IP.IsLoopback() && !open {
-		return nil, fmt.Errorf("other machines can reach %s, and could read and record: use --token-file, or --open to allow that", address)
-	}
-	listener, err := net.ListenTCP("tcp", tcp)
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("another program listens on %s: stop it, or use another address (--listen)", address)
-	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("only root may listen on %s: use a port above 1023 (--listen)", address)
-	}
-	return listener, err
-}
-
-// listenUnix listens on a socket. It replaces one that was left behind by a process that has ended.
-func listenUnix(path string) (net.Listener, error) {
-	listener, err := net.Listen("unix", path)
-	if !errors.Is(err, syscall.EADDRINUSE) {
-		return listener, err
-	}
-	if info, err := os.Lstat(path); err != nil || info.Mode().Type() != os.ModeSocket {
-		return nil, fmt.Errorf("%s is not a socket: use another path (--listen)", path)
-	}
-	conn, err := net.Dial("unix", path)
-	if err == nil {
-		conn.Close()
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return nil, fmt.Errorf("another program listens on %s: stop it, or use another path (--listen)", path)
-	}
-	if err := os.Remove(path); err != nil {
-		return nil, err
-	}
-	return net.Listen("unix", path)
-}
-
 // greeting says where the server is, and how to record from a terminal.
-func (l *commandLine) greeting(addr net.Addr) []string {
+func (l *commandLine) greeting(listener *server.Listener) []string {
+	addr, source := listener.Addr(), ""
+	if listener.Inherited {
+		source = " (the socket from systemd: --listen is not used)"
+	}
 	curl := "Try: curl "
 	if l.TokenFile != "" {
 		curl += fmt.Sprintf(`-H "Authorization: Bearer $(cat %s)" `, l.TokenFile)
@@ -416,13 +354,13 @@ func (l *commandLine) greeting(addr net.Addr) []string {
 		curl += `-H "Authorization: Bearer $` + tokenVariable + `" `
 	}
 	if addr.Network() == "unix" {
-		return []string{"Daybook listens on " + addr.String(), fmt.Sprintf("%s--unix-socket %s -d 'hello world' localhost/record", curl, addr)}
+		return []string{"Daybook listens on " + addr.String() + source, fmt.Sprintf("%s--unix-socket %s -d 'hello world' localhost/record", curl, addr)}
 	}
 	host := addr.String()
 	if tcp := addr.(*net.TCPAddr); tcp.IP.IsUnspecified() {
 		host = fmt.Sprintf("localhost:%d", tcp.Port)
 	}
-	return []string{"Daybook is at http://" + host, fmt.Sprintf("%s-d 'hello world' %s/record", curl, host)}
+	return []string{"Daybook is at http://" + host + source, fmt.Sprintf("%s-d 'hello world' %s/record", curl, host)}
 }
 
 // Run prints the help.

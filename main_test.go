@@ -69,22 +69,23 @@ func need(t *testing.T, program string) string {
 // address finds where a server says that it is.
 var address = regexp.MustCompile(`Daybook (?:is at|listens on) ([^\s"]+)`)
 
-// server is a daybook that serves.
-type server struct {
-	t       *testing.T
-	command *exec.Cmd
-	url     string
-	hint    string      // the line that says what to try
-	log     chan string // what came after that, when it has ended
+// process is a daybook that serves.
+type process struct {
+	t        *testing.T
+	command  *exec.Cmd
+	greeting string      // the line that says where it is
+	url      string      // from the greeting
+	hint     string      // the line that says what to try
+	log      chan string // what came after that, when it has ended
 }
 
 // serveIn starts a server in the folder and waits until it says where it is.
-func serveIn(t *testing.T, folder string, args ...string) *server {
+func serveIn(t *testing.T, folder string, args ...string) *process {
 	t.Helper()
 	return serveCommand(t, daybook(t, folder, args...))
 }
 
-func serveCommand(t *testing.T, command *exec.Cmd) *server {
+func serveCommand(t *testing.T, command *exec.Cmd) *process {
 	t.Helper()
 	pipe, err := command.StderrPipe()
 	if err != nil {
@@ -95,18 +96,19 @@ func serveCommand(t *testing.T, command *exec.Cmd) *server {
 	}
 	stderr := bufio.NewReader(pipe)
 	var where []string
+	greeting := ""
 	for said := ""; where == nil; { // an upgrade is logged before
 		line, err := stderr.ReadString('\n')
 		if said += line; err != nil {
 			t.Fatalf("it has not started: %s", said)
 		}
-		where = address.FindStringSubmatch(line)
+		greeting, where = line, address.FindStringSubmatch(line)
 	}
 	hint, err := stderr.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{t, command, where[1], hint, make(chan string, 1)}
+	s := &process{t, command, greeting, where[1], hint, make(chan string, 1)}
 	go func() { // or the log would block the server
 		log, err := io.ReadAll(stderr)
 		if err != nil {
@@ -118,7 +120,7 @@ func serveCommand(t *testing.T, command *exec.Cmd) *server {
 }
 
 // stop sends the signal, waits for the process to end well, and returns what it has logged.
-func (s *server) stop(signal os.Signal) (log string) {
+func (s *process) stop(signal os.Signal) (log string) {
 	s.t.Helper()
 	http.DefaultClient.CloseIdleConnections()
 	if err := s.command.Process.Signal(signal); err != nil {
@@ -127,7 +129,7 @@ func (s *server) stop(signal os.Signal) (log string) {
 	return s.wait()
 }
 
-func (s *server) wait() (log string) {
+func (s *process) wait() (log string) {
 	s.t.Helper()
 	log = <-s.log
 	if err := s.command.Wait(); err != nil {
@@ -136,7 +138,7 @@ func (s *server) wait() (log string) {
 	return log
 }
 
-func (s *server) post(value string) (status int, body string) {
+func (s *process) post(value string) (status int, body string) {
 	s.t.Helper()
 	response, err := http.Post(s.url+"/record", "text/plain", strings.NewReader(value))
 	if err != nil {
@@ -150,7 +152,7 @@ func (s *server) post(value string) (status int, body string) {
 	return response.StatusCode, string(content)
 }
 
-func (s *server) list() string {
+func (s *process) list() string {
 	s.t.Helper()
 	response, err := http.Get(s.url)
 	if err != nil {
@@ -292,12 +294,19 @@ func TestLogThatNobodyReads(t *testing.T) {
 	}
 }
 
-func TestServeOnASocket(t *testing.T) {
-	folder, err := os.MkdirTemp("", "daybook") // a socket's path must be short
+// shortFolder returns a temporary folder for a socket, whose path must be short.
+func shortFolder(t *testing.T) string {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "daybook")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer os.RemoveAll(folder)
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	return folder
+}
+
+func TestServeOnASocket(t *testing.T) {
+	folder := shortFolder(t)
 	path := filepath.Join(folder, "s")
 	client := http.Client{Transport: &http.Transport{
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", path) },
@@ -306,6 +315,9 @@ func TestServeOnASocket(t *testing.T) {
 		s := serveIn(t, folder, "DAYBOOK_LISTEN=unix:"+path)
 		if !strings.Contains(s.hint, "--unix-socket "+path) {
 			t.Errorf("it says %q", s.hint)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
+			t.Errorf("the socket is %v, %v", info, err)
 		}
 		response, err := client.Get("http://localhost/healthz")
 		if err != nil {
@@ -603,7 +615,7 @@ func TestRemoveOnTheCommandLine(t *testing.T) {
 }
 
 // events follows the server as a browser does, and returns the lines after the first comment.
-func (s *server) events(query string) *bufio.Scanner {
+func (s *process) events(query string) *bufio.Scanner {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+"/live"+query, nil)
 	if err != nil {

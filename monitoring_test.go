@@ -30,7 +30,7 @@ type prometheus struct {
 }
 
 // watch starts Prometheus as docs/monitoring says, but it looks every second, and alerts at once.
-func watch(t *testing.T, s *server, token string) *prometheus {
+func watch(t *testing.T, s *process, token string) *prometheus {
 	t.Helper()
 	folder := t.TempDir()
 	for name, replacements := range map[string][]string{
@@ -204,7 +204,7 @@ func TestPrometheusWatches(t *testing.T) {
 }
 
 // ask sends a request that shows the token.
-func (s *server) ask(method, path, body string) {
+func (s *process) ask(method, path, body string) {
 	s.t.Helper()
 	request, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
 	if err != nil {

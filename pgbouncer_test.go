@@ -209,7 +209,7 @@ func followThroughPgBouncer(t *testing.T, through, direct string) {
 
 // followInOrder follows at one instance what another one records, while a transaction is open that has taken a smaller number. It
 // returns the lines that come afterwards.
-func followInOrder(t *testing.T, recording, following *server, direct string) <-chan string {
+func followInOrder(t *testing.T, recording, following *process, direct string) <-chan string {
 	t.Helper()
 	messages := followLines(t, following)
 	if status, _ := recording.post("first"); status != http.StatusCreated {
@@ -240,7 +240,7 @@ func followInOrder(t *testing.T, recording, following *server, direct string) <-
 }
 
 // followLines follows from now on, and returns the lines as they come.
-func followLines(t *testing.T, s *server) <-chan string {
+func followLines(t *testing.T, s *process) <-chan string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)

@@ -32,7 +32,7 @@ import (
 )
 
 // instances starts servers on one database.
-func instances(t *testing.T, n int, url string) (servers []*server) {
+func instances(t *testing.T, n int, url string) (servers []*process) {
 	t.Helper()
 	for range n {
 		s := serveIn(t, t.TempDir(), "--listen=127.0.0.1:0", "--database="+url)
@@ -60,7 +60,7 @@ type recorders struct {
 }
 
 // record starts clients.
-func record(t *testing.T, clients int, servers ...*server) *recorders {
+func record(t *testing.T, clients int, servers ...*process) *recorders {
 	r := &recorders{t: t, recorded: map[string]int{}, refused: map[int]int{}}
 	for client := range clients {
 		r.clients.Go(func() {
@@ -73,7 +73,7 @@ func record(t *testing.T, clients int, servers ...*server) *recorders {
 }
 
 // once records one message.
-func (r *recorders) once(value string, servers []*server) {
+func (r *recorders) once(value string, servers []*process) {
 	for begun, i := time.Now(), rand.IntN(len(servers)); ; i++ {
 		status, id := r.send(servers[i%len(servers)], value)
 		if status == http.StatusCreated {
@@ -94,7 +94,7 @@ func (r *recorders) once(value string, servers []*server) {
 }
 
 // send sends a message once. The status is 0 if there is no answer.
-func (r *recorders) send(s *server, value string) (status, id int) {
+func (r *recorders) send(s *process, value string) (status, id int) {
 	request, err := http.NewRequest(http.MethodPost, s.url+"/record", strings.NewReader(value))
 	if err != nil {
 		r.t.Error(err)
@@ -283,7 +283,7 @@ func TestStandbyAway(t *testing.T) {
 	if err := standby.Begin(); err != nil {
 		t.Fatal(err)
 	}
-	r.once("hello", []*server{s})
+	r.once("hello", []*process{s})
 	recorded := waiting.stop()
 	maps.Copy(recorded, r.stop())
 	checkMessages(t, primary.URL("postgres"), recorded)
@@ -317,7 +317,7 @@ func recordHereReadThere(t *testing.T, url string) {
 }
 
 // get returns the body of the answer.
-func (s *server) get(path string) string {
+func (s *process) get(path string) string {
 	s.t.Helper()
 	response, err := http.Get(s.url + path)
 	if err != nil {
@@ -386,7 +386,7 @@ func TestFollowersOfTwoInstances(t *testing.T) {
 	}
 	others.Go(func() { insertOddly(t, driver, end) })
 	others.Go(func() { cutListeners(t, driver, end) })
-	r := record(t, 100, &server{t: t, url: proxy.URL})
+	r := record(t, 100, &process{t: t, url: proxy.URL})
 	r.wait(3000)
 	recorded := r.stop()
 	close(end)
@@ -418,7 +418,7 @@ func difference(got, want []string) string {
 }
 
 // roundRobin returns a proxy that sends one request to one server, and the next one to the other. It cuts many streams.
-func roundRobin(t *testing.T, servers []*server) http.Handler {
+func roundRobin(t *testing.T, servers []*process) http.Handler {
 	var proxies []*httputil.ReverseProxy
 	for _, s := range servers {
 		target, err := url.Parse(s.url)

@@ -74,7 +74,7 @@ func TestStopWaitsForNoStalledClient(t *testing.T) {
 }
 
 // say sends to the server on a connection of its own, which stays open.
-func (s *server) say(what string) net.Conn {
+func (s *process) say(what string) net.Conn {
 	s.t.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 	if err != nil {

@@ -38,6 +38,7 @@ func (a app) follow(c echo.Context) error {
 	if c.Request().Method == http.MethodHead {
 		return c.NoContent(http.StatusOK)
 	}
+	c.Response().Header().Set(echo.HeaderConnection, "close") // with the stream: it may end because the server stops
 	ctx := c.Request().Context()
 	subscriber, err := a.hub.Subscribe(ctx, last, live.Encoder{Format: format.name, Append: func(dst []byte, m *ent.Message) []byte {
 		view := views.Message{Message: m, Zone: a.zone}

@@ -25,9 +25,10 @@ import (
 // Config is what an application is made of.
 type Config struct {
 	Client     *ent.Client
-	Driver     dialect.Driver // the client's
-	Log        *slog.Logger   // for requests, and the causes of errors
-	MaxMessage int            // bytes
+	Driver     dialect.Driver  // the client's
+	Shutdown   context.Context // ends when the server begins to stop
+	Log        *slog.Logger    // for requests, and the causes of errors
+	MaxMessage int             // bytes
 	Access     Access
 }
 
@@ -51,13 +52,11 @@ type app struct {
 // New returns the application, whose Server is ready to serve.
 func New(config Config) *echo.Echo {
 	e := echo.New()
-	shutdown, begin := context.WithCancel(context.Background())
-	e.Server.RegisterOnShutdown(begin)
 	a := app{
 		client:     config.Client,
 		driver:     config.Driver,
 		horizon:    &book.Horizon{},
-		shutdown:   shutdown,
+		shutdown:   config.Shutdown,
 		log:        config.Log,
 		denials:    &denials{},
 		maxMessage: config.MaxMessage,
@@ -66,7 +65,7 @@ func New(config Config) *echo.Echo {
 		zone:       time.Local,
 		readiness:  &readiness{driver: config.Driver, log: config.Log},
 	}
-	a.hub = live.New(shutdown, a.source(), a.log)
+	a.hub = live.New(a.shutdown, a.source(), a.log)
 	a.metrics = newMetrics(a)
 	e.HTTPErrorHandler = a.fail
 	e.IPExtractor, e.SchemeExtractor = a.visitor, a.scheme

@@ -113,7 +113,9 @@ func openWith(t *testing.T, url string, access handlers.Access) *book {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := handlers.New(handlers.Config{Client: client, Driver: driver, Log: logger, MaxMessage: maxMessage, Access: access}).Server
+	shutdown, begin := context.WithCancel(context.Background())
+	server := handlers.New(handlers.Config{Client: client, Driver: driver, Shutdown: shutdown, Log: logger, MaxMessage: maxMessage, Access: access}).Server
+	server.RegisterOnShutdown(begin)
 	handler := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(came, r.Method, r.RequestURI, r.RemoteAddr)

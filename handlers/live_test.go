@@ -327,6 +327,7 @@ type bubble struct {
 	t      *testing.T
 	client *ent.Client
 	server *http.Server
+	begin  func() // begins a shutdown, but goes on serving
 	conns  pipes
 }
 
@@ -344,9 +345,11 @@ func inABubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 		if err := database.Migrate(t.Context(), driver, migrations.Files, slog.New(slog.DiscardHandler)); err != nil {
 			t.Fatal(err)
 		}
+		shutdown, begin := context.WithCancel(t.Context())
 		b := &bubble{t, client, handlers.New(handlers.Config{
-			Client: client, Driver: driver, Log: slog.New(slog.DiscardHandler), MaxMessage: 10 * maxMessage,
-		}).Server, make(pipes)}
+			Client: client, Driver: driver, Shutdown: shutdown, Log: slog.New(slog.DiscardHandler), MaxMessage: 10 * maxMessage,
+		}).Server, begin, make(pipes)}
+		b.server.RegisterOnShutdown(begin)
 		var served sync.WaitGroup
 		served.Go(func() { _ = b.server.Serve(b.conns) })
 		t.Cleanup(func() {

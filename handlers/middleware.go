@@ -131,14 +131,21 @@ const (
 func (a app) limitClient(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		// The errors of setting a deadline are ignored: they mean that the client has left.
-		control := http.NewResponseController(c.Response())
-		defer context.AfterFunc(a.shutdown, func() {
+		control, set := http.NewResponseController(c.Response()), make(chan struct{})
+		stop := context.AfterFunc(a.shutdown, func() {
+			defer close(set)
 			deadline := time.Now().Add(clientGrace)
 			_ = control.SetReadDeadline(deadline)
 			_ = control.SetWriteDeadline(deadline)
-		})()
+		})
+		defer func() {
+			if !stop() {
+				<-set // after the request, net/http sets a deadline of its own, which must not be lost
+			}
+		}()
 		c.Response().Before(func() {
 			if a.shutdown.Err() != nil {
+				c.Response().Header().Set(echo.HeaderConnection, "close") // or the next request would meet a connection that ends
 				_ = control.SetWriteDeadline(time.Now().Add(answerGrace))
 			}
 		})

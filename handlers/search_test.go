@@ -320,7 +320,7 @@ func TestSearchForARareWordUsesTheIndex(t *testing.T) {
 		}
 	})
 	b.url = "http://" + serve(t, handlers.New(handlers.Config{
-		Client: ent.NewClient(ent.Driver(debug)), Driver: b.driver, Log: slog.New(slog.DiscardHandler), MaxMessage: maxMessage,
+		Client: ent.NewClient(ent.Driver(debug)), Driver: b.driver, Shutdown: t.Context(), Log: slog.New(slog.DiscardHandler), MaxMessage: maxMessage,
 	}))
 	for _, address := range []string{"/?q=needle", "/?all&q=needle"} {
 		statements = nil

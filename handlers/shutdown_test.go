@@ -107,6 +107,53 @@ func TestShutdownEndsStreamsAtOnce(t *testing.T) {
 	})
 }
 
+// TestShutdownEndsConnectionsInOrder has requests that come when the shutdown has begun, but connections are still served. Each is
+// answered, and the client is told that its connection ends.
+func TestShutdownEndsConnectionsInOrder(t *testing.T) {
+	const get, post = "GET / HTTP/1.1\r\nHost: localhost\r\n", "POST /record HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n"
+	for name, test := range map[string]struct {
+		request string
+		status  int
+	}{
+		"a page":            {get + "\r\n", 200},
+		"nothing new":       {get + "If-None-Match: *\r\n\r\n", 304},
+		"an error":          {get + "Accept: image/png\r\n\r\n", 406},
+		"HTTP/1.0":          {"GET / HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n", 200},
+		"a closing client":  {get + "Connection: close\r\n\r\n", 200},
+		"the whole book":    {"GET /?all HTTP/1.1\r\nHost: localhost\r\n\r\n", 200},
+		"a stream":          {"GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n", 200}, // an EventSource would take an error for final
+		"events":            {"GET /live HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n", 200},
+		"a message":         {post + "\r\nlate", 201},
+		"an expected body":  {post + "Expect: 100-continue\r\n\r\nlate", 201},
+		"a refused message": {strings.Replace(post, "4", "99999999", 1) + "\r\n", 413},
+		"nobody's address":  {"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n", 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inABubble(t, func(t *testing.T, b *bubble) {
+				b.begin()
+				begun := time.Now()
+				answers := bufio.NewReader(b.say(test.request))
+				response, err := http.ReadResponse(answers, nil)
+				if err == nil && response.StatusCode == http.StatusContinue {
+					response, err = http.ReadResponse(answers, nil)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.Copy(io.Discard, response.Body); err != nil || response.StatusCode != test.status || !response.Close {
+					t.Errorf("answered %d, %v, %v", response.StatusCode, response.Header, err)
+				}
+				if _, err := answers.ReadByte(); err != io.EOF {
+					t.Errorf("after the answer: %v", err)
+				}
+				if took := time.Since(begun); took > time.Second {
+					t.Errorf("it takes %s", took)
+				}
+			})
+		})
+	}
+}
+
 // TestShutdownFinishesWhatIsBeingRecorded has a message that is recorded for longer than clients are waited for: it has to wait for
 // the one before it and shares its commit with the one after it. All of it comes before the shutdown, or its end comes during that.
 func TestShutdownFinishesWhatIsBeingRecorded(t *testing.T) {
