@@ -17,6 +17,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,6 +29,9 @@ import (
 	"entgo.io/ent/dialect"
 	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 
 	"daybook/book"
 	"daybook/database"
@@ -59,12 +63,15 @@ type commandLine struct {
 	Rate      handlers.Rate    `placeholder:"N/s" help:"How often a visitor may record: N/s, N/m or N/h. Unless set, as often as they want."`
 
 	MaxMessage int    `default:"65536" help:"Maximum size of a message, in bytes."`
+	Keep       age    `default:"0" placeholder:"DURATION" help:"Drop messages that are older than this, such as 90d or 12h (0: never)."`
 	Log        string `default:"text" enum:"text,json" help:"Format of the log on standard error: text or json."`
 	Debug      bool   `help:"Log each transaction and each statement with its values."`
 	Versions   bool   `name:"version" short:"v" env:"-" help:"Like the command version."`
 
 	Serve       serve       `cmd:"" default:"1" help:"Start the server. This is the default command."`
 	Healthcheck healthcheck `cmd:"" help:"Ask the server at --listen whether it is ready: exit status 0 if it is, otherwise 1 with the reason."`
+	Export      export      `cmd:"" help:"Write all messages to standard output, oldest first, as lines of JSON. A server may be running."`
+	Import      imports     `cmd:"" help:"Record the messages of an export, or of ?all&format=ndjson, with their numbers and times. What is there already is skipped."`
 	Remove      remove      `cmd:"" help:"Remove messages from the database: all of them, or none. A server may be running. Prints what was removed."`
 	Backup      backup      `cmd:"" help:"Copy a SQLite database to a file, while a server uses it or not. The file is replaced when the copy is whole."`
 	Version     version     `cmd:"" help:"Print the versions of Daybook, Go and SQLite."`
@@ -75,7 +82,11 @@ type commandLine struct {
 type (
 	serve       struct{}
 	healthcheck struct{}
-	remove      struct {
+	export      struct{}
+	imports     struct {
+		File string `arg:"" optional:"" help:"File to read. Without it, or with -, standard input is read."`
+	}
+	remove struct {
 		ID []int `arg:"" help:"Numbers of messages."`
 	}
 	backup struct {
@@ -167,6 +178,7 @@ func (serve) Run(l *commandLine, stderr *logQueue) (err error) {
 		Shutdown:   ctx,
 		Log:        log,
 		MaxMessage: l.MaxMessage,
+		Keep:       time.Duration(l.Keep),
 		Access:     handlers.Access{Token: token, Private: l.Private, Hosts: l.Host, Proxies: l.Proxy, Rate: l.Rate},
 	})
 	for _, sentence := range l.greeting(listener) {
@@ -186,6 +198,146 @@ func (serve) Run(l *commandLine, stderr *logQueue) (err error) {
 
 // Run asks whether the server is ready.
 func (healthcheck) Run(l *commandLine) error { return server.Ready(context.Background(), l.Listen) }
+
+// Run writes all messages to standard output. If its reader ends, SIGPIPE ends it, too, without a word.
+func (export) Run(l *commandLine) (err error) {
+	ctx := context.Background()
+	if err := l.exists(); err != nil {
+		return err
+	}
+	driver, err := database.Open(ctx, l.Database)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, driver.Close()) }()
+	// An upgrade could disturb a server of an older version, which an export should not.
+	if err := database.Check(ctx, driver, migrations.Files); err != nil {
+		return fmt.Errorf("%s: %w", place(l.Database), err)
+	}
+	update, finish := func(int64, int64) {}, func() {}
+	if !term.IsTerminal(int(os.Stdout.Fd())) {
+		update, finish = progress("Exporting")
+	}
+	defer finish()
+	return book.Export(ctx, driver, os.Stdout, update)
+}
+
+// maxRefusals is how many refused lines an import tells one by one.
+const maxRefusals = 100
+
+// Run records the messages of a file. It fails if it refused any, but records the others.
+func (i imports) Run(l *commandLine, stderr *logQueue) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	file := os.Stdin
+	if i.File != "" && i.File != "-" {
+		if file, err = os.Open(i.File); err != nil {
+			return err
+		}
+		defer file.Close()
+	}
+	refused := 0
+	imported, err := l.importFrom(ctx, file, l.logger(stderr), func(line int, reason error) {
+		if refused++; refused <= maxRefusals {
+			l.say(stderr, slog.LevelWarn, fmt.Sprintf("line %d: %v", line, reason))
+		}
+	})
+	if err != nil && ctx.Err() != nil && !database.IsUnknown(err) {
+		return errors.New("stopped: nothing was imported")
+	}
+	if err != nil {
+		return err
+	}
+	if refused > maxRefusals {
+		l.say(stderr, slog.LevelWarn, fmt.Sprintf("… and %d more lines", refused-maxRefusals))
+	}
+	l.say(stderr, slog.LevelInfo, summary(imported, refused))
+	if refused > 0 {
+		return errors.New("some lines were refused: correct them, and import them again")
+	}
+	return nil
+}
+
+// importFrom imports a file, with a bar for each of the two steps.
+func (l *commandLine) importFrom(
+	ctx context.Context, file *os.File, log *slog.Logger, refuse func(line int, reason error),
+) (imported book.Imported, err error) {
+	driver, err := l.openDatabase(ctx, log)
+	if err != nil {
+		return imported, err
+	}
+	defer func() { err = errors.Join(err, driver.Close()) }()
+	size := int64(-1) // not known
+	if info, err := file.Stat(); err == nil && info.Mode().IsRegular() {
+		size = info.Size()
+	}
+	update, finish := progress("Reading")
+	in, err := book.Read(interruptible(ctx, file), refuse, func(done int64) { update(done, size) })
+	finish()
+	if err != nil {
+		return imported, err
+	}
+	defer in.Close()
+	update, finish = progress("Importing")
+	defer finish()
+	return in.Import(ctx, driver, refuse, update)
+}
+
+// interruptible returns what reads until ctx ends: a file's own Read may wait for ever.
+func interruptible(ctx context.Context, from io.Reader) io.Reader {
+	reader, writer := io.Pipe()
+	context.AfterFunc(ctx, func() { writer.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.Copy(writer, from)
+		writer.CloseWithError(err)
+	}()
+	return reader
+}
+
+// summary says what was imported.
+func summary(imported book.Imported, refused int) string {
+	were := func(n int, what string) string {
+		return fmt.Sprintf(", %d %s %s", n, english.PluralWord(n, "was", "were"), what)
+	}
+	said := fmt.Sprintf("Imported %d %s", imported.Messages, english.PluralWord(imported.Messages, "message", ""))
+	if n := imported.Removals; n > 0 {
+		said += fmt.Sprintf(" and %d %s", n, english.PluralWord(n, "removal", ""))
+	}
+	said += were(imported.Known, "here already")
+	if n := imported.Removed; n > 0 {
+		said += were(n, "removed here")
+	}
+	return said + were(refused, "refused") + "."
+}
+
+// progressPause is the time between two looks at a bar.
+const progressPause = 100 * time.Millisecond
+
+// progress shows a bar on standard error, if that is a terminal. Call update with how much is done, and with the total, which is -1
+// if it is not known; and finish at the end, before anything else is written there.
+func progress(description string) (update func(done, total int64), finish func()) {
+	if !term.IsTerminal(int(os.Stderr.Fd())) {
+		return func(int64, int64) {}, func() {}
+	}
+	var bar *progressbar.ProgressBar
+	var shown time.Time
+	update = func(done, total int64) {
+		if time.Since(shown) < progressPause {
+			return
+		}
+		shown = time.Now()
+		if bar == nil {
+			bar = progressbar.NewOptions64(total, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetDescription(description))
+		}
+		_ = bar.Set64(done) // an error means that the total was too small
+	}
+	return update, func() {
+		if bar != nil {
+			_ = bar.Clear()
+			_ = bar.Exit()
+		}
+	}
+}
 
 // Run removes messages.
 func (r remove) Run(l *commandLine, stderr *logQueue) (err error) {
@@ -224,7 +376,9 @@ func (b backup) Run(l *commandLine, stderr *logQueue) error {
 		defer os.RemoveAll(folder)
 		target = filepath.Join(folder, "daybook.db")
 	}
-	err := database.Backup(ctx, l.Database, target, nil)
+	update, finish := progress("Copying")
+	err := database.Backup(ctx, l.Database, target, update)
+	finish()
 	if errors.Is(err, context.Canceled) {
 		return errors.New("stopped before the copy was whole: nothing was written")
 	}
@@ -293,12 +447,41 @@ func (l *commandLine) openDatabase(ctx context.Context, log *slog.Logger) (diale
 	return driver, nil
 }
 
+// exists returns an error if the database is a file that does not exist, and would be created.
+func (l *commandLine) exists() error {
+	if _, err := os.Stat(l.Database); errors.Is(err, os.ErrNotExist) && !strings.Contains(l.Database, "://") {
+		return fmt.Errorf("there is no database %s: use the server's --database", l.Database)
+	}
+	return nil
+}
+
 // openExisting opens the database, but does not create a file.
 func (l *commandLine) openExisting(ctx context.Context, log *slog.Logger) (dialect.Driver, error) {
-	if _, err := os.Stat(l.Database); errors.Is(err, os.ErrNotExist) && !strings.Contains(l.Database, "://") {
-		return nil, fmt.Errorf("there is no database %s: use the server's --database", l.Database)
+	if err := l.exists(); err != nil {
+		return nil, err
 	}
 	return l.openDatabase(ctx, log)
+}
+
+// age is how long messages are kept. 0 is for ever.
+type age time.Duration
+
+// minAge is the shortest age.
+const minAge = time.Minute
+
+// UnmarshalText reads a duration as Go has them, or a number of days.
+func (a *age) UnmarshalText(text []byte) error {
+	d, err := time.ParseDuration(string(text))
+	if days, found := strings.CutSuffix(string(text), "d"); found {
+		var n int64
+		n, err = strconv.ParseInt(days, 10, 16)
+		d = time.Duration(n) * 24 * time.Hour
+	}
+	if err != nil || d < minAge && d != 0 {
+		return fmt.Errorf("%q is not an age of a minute or more, such as 90d or 12h, or 0", text)
+	}
+	*a = age(d)
+	return nil
 }
 
 // place returns a URL without its user and its parameters, which may have a password, or the path of a file.

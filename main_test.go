@@ -389,6 +389,10 @@ func TestRefusedStart(t *testing.T) {
 		{"a proxy's name", []string{"--proxy=proxy.example.org"}, 2, "--proxy"},
 		{"a limit of nothing", []string{"--max-message=0"}, 2, "--max-message must be between 1 and"},
 		{"a limit that is no number", []string{"DAYBOOK_MAX_MESSAGE=much"}, 2, "much"},
+		{"an age of less than a minute", []string{"--keep=59s"}, 2, `"59s" is not an age of a minute or more, such as 90d or 12h, or 0`},
+		{"an age of less than nothing", []string{"--keep=-90d"}, 2, `"-90d" is not an age`},
+		{"an age that is none", []string{"DAYBOOK_KEEP=long"}, 2, `"long" is not an age`},
+		{"an age beyond time", []string{"--keep=106752d"}, 2, `"106752d" is not an age`},
 		{"a rate of nothing", []string{"--rate=0/s"}, 2, `"0/s" is not a rate such as 10/s`},
 		{"a log of another kind", []string{"--log=xml"}, 2, "--log must be one of"},
 	} {

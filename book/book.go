@@ -1,5 +1,5 @@
-// Package book is the log of messages in the database: it reads it in order, finds, records and removes messages, and brings those of
-// an older version up to date. It knows no HTTP.
+// Package book is the log of messages in the database. It reads it in order; finds, records and removes messages; brings those of
+// an older version up to date; moves them from one database to another; and drops old ones. It knows no HTTP.
 //
 // A message is recorded once and never edited. Its removal is an entry of the same log, so that one order serves both.
 package book
@@ -68,8 +68,8 @@ func Find(ctx context.Context, client *ent.Client, id int) (*ent.Message, error)
 	return nil, NotFound{id, removed}
 }
 
-// Record stores a message, unless it was stored with the same key before. An empty key is none. On SQLite, of two transactions at the
-// same moment one sees what the other has stored; on PostgreSQL the second one to store it waits for the other one, and fails.
+// Record stores a message, unless it was stored with the same key before. An empty key is none. On SQLite, of two transactions at
+// the same moment one sees what the other has stored; on PostgreSQL the second one to store it waits for the other one, and fails.
 func Record(ctx context.Context, client *ent.Client, value, key string) (*ent.Message, error) {
 	create := client.Message.Create().SetValue(value)
 	if key == "" {

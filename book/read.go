@@ -2,8 +2,10 @@ package book
 
 import (
 	"context"
+	stdsql "database/sql"
 	"fmt"
 	"iter"
+	"strings"
 
 	"entgo.io/ent/dialect"
 	"entgo.io/ent/dialect/sql"
@@ -18,7 +20,8 @@ type Reader struct {
 	Client  *ent.Client
 	Dialect string
 	Horizon *Horizon
-	Largest int // bytes that a message may have
+	Largest int  // bytes that a message may have
+	Keys    bool // whether it reads idempotency keys, too
 }
 
 // Take returns the first messages that meet the conditions, and reports whether there are more: at most so many, and with so many
@@ -44,13 +47,13 @@ func (r Reader) Take(
 const few = 51
 
 // rows yields the first messages that meet the conditions, one by one from the database, so that many take no more memory than a
-// few: at most so many, and at least those before which there are no more than so many bytes of text, and the second one. It does not
-// read the folded value, which is as long as the value. An error comes last.
+// few: at most so many, and at least those before which there are no more than so many bytes of text, and the second one. An error
+// comes last.
 func (r Reader) rows(
 	ctx context.Context, order message.OrderOption, most, text int, conditions []predicate.Message,
 ) iter.Seq2[*ent.Message, error] {
 	query := sql.Dialect(r.Dialect).
-		Select(message.FieldID, message.FieldValue, message.FieldRecordedAt, message.FieldRemoves).
+		Select(r.columns()...).
 		From(sql.Table(message.Table)).
 		Limit(most)
 	for _, condition := range conditions {
@@ -60,11 +63,25 @@ func (r Reader) rows(
 	statement, args := query.Query()
 	// PostgreSQL sends the whole result, however much of it is read. For an ordinary page, that is little more.
 	if much := most > few || most*r.Largest > 4*text; much && r.Dialect == dialect.Postgres {
-		statement = fmt.Sprintf(`SELECT id, value, recorded_at, removes FROM (
+		statement = fmt.Sprintf(`SELECT %s FROM (
 			SELECT *, row_number() OVER rows AS place, sum(octet_length(value)) OVER rows AS size
 			FROM (%s) AS message WINDOW rows AS (ROWS UNBOUNDED PRECEDING)
-		) AS message WHERE size - octet_length(value) <= %d OR place = 2`, statement, text)
+		) AS message WHERE size - octet_length(value) <= %d OR place = 2`, strings.Join(r.columns(), ", "), statement, text)
 	}
+	return r.scan(ctx, statement, args)
+}
+
+// columns returns those that are read: not the folded value, which is as long as the value.
+func (r Reader) columns() []string {
+	names := []string{message.FieldID, message.FieldValue, message.FieldRecordedAt, message.FieldRemoves}
+	if r.Keys {
+		names = append(names, message.FieldIdempotencyKey)
+	}
+	return names
+}
+
+// scan yields the rows of a query, which have the columns, one by one from the database.
+func (r Reader) scan(ctx context.Context, statement string, args []any) iter.Seq2[*ent.Message, error] {
 	return func(yield func(*ent.Message, error) bool) {
 		rows, err := r.Client.QueryContext(ctx, statement, args...)
 		if err != nil {
@@ -74,7 +91,13 @@ func (r Reader) rows(
 		defer rows.Close()
 		for rows.Next() {
 			var m ent.Message
-			err := rows.Scan(&m.ID, &m.Value, &m.RecordedAt, &m.Removes)
+			var key stdsql.NullString
+			fields := []any{&m.ID, &m.Value, &m.RecordedAt, &m.Removes}
+			if r.Keys {
+				fields = append(fields, &key)
+			}
+			err := rows.Scan(fields...)
+			m.IdempotencyKey = key.String
 			if !yield(&m, err) || err != nil {
 				return
 			}

@@ -443,6 +443,27 @@ func TestWhoHoldsTheWriterTooLong(t *testing.T) {
 	})
 }
 
+// TestUnlimitedTransactionIsNotEnded holds the writer for an hour. Another one fails meanwhile.
+func TestUnlimitedTransactionIsNotEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		driver, _ := openGroup(t)
+		tx, err := driver.Tx(Unlimited(t.Context()))
+		if err == nil {
+			err = tx.Exec(t.Context(), "INSERT INTO note VALUES ('long')", []any{}, nil)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		if err := driver.Exec(t.Context(), "INSERT INTO note VALUES ('other')", []any{}, nil); !IsBusy(err) {
+			t.Errorf("another one: %v", err)
+		}
+		if err := tx.Commit(); err != nil || notes(t, driver) != "long" {
+			t.Errorf("stored: %q: %v", notes(t, driver), err)
+		}
+	})
+}
+
 // TestForgottenTransaction has another one come each minute that gives up before the forgotten one is looked at.
 func TestForgottenTransaction(t *testing.T) {
 	record := func(ctx context.Context, on dialect.ExecQuerier) error {

@@ -46,6 +46,7 @@ func newTx(ctx context.Context, role role, watch *watch, writing bool) *tx {
 	if traced, ok := ctx.Value(traceKey{}).(*trace); ok {
 		t.trace = traced
 	}
+	t.unlimited = ctx.Value(unlimitedKey{}) != nil
 	t.Conn = entsql.Conn{ExecQuerier: t}
 	return t
 }
@@ -205,6 +206,14 @@ func evaluate(args []any) ([]any, error) {
 		}
 	}
 	return args, nil
+}
+
+type unlimitedKey struct{}
+
+// Unlimited returns a context to begin a transaction with that may block others for longer than 10 seconds. They fail then
+// ([IsBusy]), so it is for what an administrator does rarely.
+func Unlimited(ctx context.Context) context.Context {
+	return context.WithValue(ctx, unlimitedKey{}, true)
 }
 
 const (

@@ -29,6 +29,7 @@ type Config struct {
 	Shutdown   context.Context // ends when the server begins to stop
 	Log        *slog.Logger    // for requests, and the causes of errors
 	MaxMessage int             // bytes
+	Keep       time.Duration   // how long messages are kept; 0 is for ever
 	Access     Access
 }
 
@@ -66,6 +67,9 @@ func New(config Config) *echo.Echo {
 		readiness:  &readiness{driver: config.Driver, log: config.Log},
 	}
 	a.hub = live.New(a.shutdown, a.source(), a.log)
+	if config.Keep > 0 {
+		go book.Keep(a.shutdown, config.Driver, config.Keep, a.hub.Forget, a.log)
+	}
 	a.metrics = newMetrics(a)
 	e.HTTPErrorHandler = a.fail
 	e.IPExtractor, e.SchemeExtractor = a.visitor, a.scheme

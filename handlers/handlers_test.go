@@ -96,6 +96,12 @@ func openAt(t *testing.T, url string) *book {
 // openWith opens the book in the database at url, with its rules of access.
 func openWith(t *testing.T, url string, access handlers.Access) *book {
 	t.Helper()
+	return openConfigured(t, url, handlers.Config{MaxMessage: maxMessage, Access: access})
+}
+
+// openConfigured opens the book in the database at url. The configuration lacks the database and the log.
+func openConfigured(t *testing.T, url string, config handlers.Config) *book {
+	t.Helper()
 	driver, err := database.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +120,8 @@ func openWith(t *testing.T, url string, access handlers.Access) *book {
 		t.Fatal(err)
 	}
 	shutdown, begin := context.WithCancel(context.Background())
-	server := handlers.New(handlers.Config{Client: client, Driver: driver, Shutdown: shutdown, Log: logger, MaxMessage: maxMessage, Access: access}).Server
+	config.Client, config.Driver, config.Shutdown, config.Log = client, driver, shutdown, logger
+	server := handlers.New(config).Server
 	server.RegisterOnShutdown(begin)
 	handler := server.Handler
 	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

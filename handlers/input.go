@@ -14,11 +14,9 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"daybook/book"
 	"daybook/ent/schema"
 )
-
-// maxKey is the size in bytes of the longest idempotency key.
-const maxKey = 255
 
 // submission is what a client wants to record.
 type submission struct {
@@ -71,8 +69,8 @@ func (s submission) withKeyOf(r *http.Request) (submission, error) {
 	if key := r.Header.Get("Idempotency-Key"); key != "" {
 		s.key = key
 	}
-	if len(s.key) > maxKey || !utf8.ValidString(s.key) || strings.ContainsRune(s.key, 0) {
-		return submission{}, refuse(http.StatusBadRequest, "An idempotency key is text of at most %d bytes.", maxKey)
+	if !book.ValidKey(s.key) {
+		return submission{}, refuse(http.StatusBadRequest, "An idempotency key is text of at most %d bytes.", book.MaxKey)
 	}
 	r.PostForm.Set("key", s.key)
 	return s, nil
@@ -141,10 +139,8 @@ func fromJSON(body []byte) (submission, error) {
 	if object.Msg == nil {
 		return submission{}, refuse(http.StatusUnprocessableEntity, `The JSON has no msg, as in {"msg":"hello world"}.`)
 	}
-	const replacement = "\ufffd"
-	written := strings.Count(string(body), replacement) + strings.Count(strings.ToLower(string(body)), `\ufffd`)
-	if strings.Count(*object.Msg, replacement) > written {
-		return submission{}, schema.NotUTF8 // json.Unmarshal has replaced half a surrogate pair, such as \ud83d alone
+	if book.HalfPair(body) {
+		return submission{}, schema.NotUTF8
 	}
 	return submission{value: *object.Msg}, nil
 }
