@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -21,9 +22,11 @@ import (
 	"time"
 
 	"ariga.io/atlas/sql/migrate"
+	"entgo.io/ent/dialect"
 	entsql "entgo.io/ent/dialect/sql"
 
 	"daybook/database"
+	"daybook/database/databasetest"
 	"daybook/ent/migrations"
 )
 
@@ -292,40 +295,19 @@ func TestRestoreAsDocumented(t *testing.T) {
 }
 
 // makeOldDatabase makes a database of an earlier schema, with two messages.
-func makeOldDatabase(t *testing.T, path string, version int) {
+func makeOldDatabase(t *testing.T, url string, version int) {
 	t.Helper()
-	dir := &migrate.MemDir{}
-	older := fstest.MapFS{}
-	dir.SyncWrites(func(name string, text []byte) error {
-		older["sqlite3/"+name] = &fstest.MapFile{Data: text}
-		return nil
-	})
-	var files []migrate.File
-	for n := 1; n <= version; n++ {
-		paths, err := filepath.Glob(fmt.Sprintf("ent/migrations/sqlite3/%04d_*.sql", n))
-		if err != nil || len(paths) != 1 {
-			t.Fatal(paths, err)
-		}
-		text, err := migrations.Files.ReadFile(strings.TrimPrefix(paths[0], "ent/migrations/"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		files = append(files, migrate.NewLocalFile(filepath.Base(paths[0]), text))
-	}
-	if err := dir.CopyFiles(files); err != nil {
-		t.Fatal(err)
-	}
-	driver, err := database.Open(t.Context(), path)
+	driver, err := database.Open(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer driver.Close()
-	if err := database.Migrate(t.Context(), driver, older, slog.New(slog.DiscardHandler)); err != nil {
+	if err := database.Migrate(t.Context(), driver, olderMigrations(t, driver.Dialect(), version), slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	statements := []string{"INSERT INTO messages (value, recorded_at) VALUES " +
 		"('Straße nach İzmir', '2026-11-19 07:05:09.000001+00:00'), ('zwei\nZeilen', '2026-11-19 07:05:10.000002+00:00')"}
-	if version < 4 { // which had no table of its migrations
+	if version < 4 && driver.Dialect() == dialect.SQLite { // which had no table of its migrations
 		statements = append(statements, "DROP TABLE applied_migrations")
 	}
 	for _, statement := range statements {
@@ -335,10 +317,64 @@ func makeOldDatabase(t *testing.T, path string, version int) {
 	}
 }
 
+// olderMigrations returns those that an earlier version of the program had.
+func olderMigrations(t *testing.T, dialect string, version int) fs.FS {
+	t.Helper()
+	older := fstest.MapFS{}
+	dir := &migrate.MemDir{}
+	dir.SyncWrites(func(name string, text []byte) error {
+		older[dialect+"/"+name] = &fstest.MapFile{Data: text}
+		return nil
+	})
+	paths, err := fs.Glob(migrations.Files, dialect+"/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []migrate.File
+	for _, path := range paths {
+		text, err := migrations.Files.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name := filepath.Base(path); name[:4] <= fmt.Sprintf("%04d", version) {
+			files = append(files, migrate.NewLocalFile(name, text))
+		}
+	}
+	if err := dir.CopyFiles(files); err != nil {
+		t.Fatal(err)
+	}
+	return older
+}
+
+// TestUpgradeOnPostgreSQL starts the server with databases of earlier schemas, and then an older version with the upgraded one.
+func TestUpgradeOnPostgreSQL(t *testing.T) {
+	postgres := databasetest.Start(t, "fsync=off")
+	for version := 3; version <= 5; version++ {
+		t.Run(fmt.Sprint("schema ", version), func(t *testing.T) {
+			url := postgres.New(t)
+			makeOldDatabase(t, url, version)
+			s := serveIn(t, t.TempDir(), "--listen=127.0.0.1:0", "--database="+url)
+			if list := s.list(); list != oldMessages {
+				t.Errorf("it lists\n%s", list)
+			}
+			if status, id := s.post("new"); status != 201 {
+				t.Errorf("recording is answered %d %s", status, id)
+			}
+			s.stop(syscall.SIGTERM)
+			err := database.Migrate(t.Context(), openDatabase(t, url), olderMigrations(t, dialect.Postgres, version), slog.New(slog.DiscardHandler))
+			if err == nil || !strings.Contains(err.Error(), "start that version, or restore a dump (pg_dump) from before the upgrade") {
+				t.Errorf("the older version says %v", err)
+			}
+		})
+	}
+}
+
+// oldMessages are those of an old database, as text.
+const oldMessages = "1\t2026-11-19T07:05:09Z\tStraße nach İzmir\n2\t2026-11-19T07:05:10Z\tzwei\\nZeilen\n"
+
 // TestUpgradeAndWayBack starts the server with databases of earlier schemas. It has the same messages as before, and leaves a copy,
 // which is put back as the document says, and upgraded again.
 func TestUpgradeAndWayBack(t *testing.T) {
-	const messages = "1\t2026-11-19T07:05:09Z\tStraße nach İzmir\n2\t2026-11-19T07:05:10Z\tzwei\\nZeilen\n"
 	for version := 1; version <= 4; version++ {
 		t.Run(fmt.Sprint("schema ", version), func(t *testing.T) {
 			folder := t.TempDir()
@@ -347,7 +383,7 @@ func TestUpgradeAndWayBack(t *testing.T) {
 			copied := fmt.Sprint(path, ".schema", version)
 			for range 2 {
 				s := serveIn(t, folder, "--listen=127.0.0.1:0")
-				if list := s.list(); list != messages {
+				if list := s.list(); list != oldMessages {
 					t.Errorf("it lists\n%s", list)
 				}
 				s.post("new")
@@ -393,7 +429,10 @@ func TestUpgradeByTwoAtOnce(t *testing.T) {
 	if strings.Count(all, "copied the database") != 1 || strings.Count(all, "There is no message 99.") != len(logs) {
 		t.Errorf("they logged\n%s", all)
 	}
-	if left := names(t, folder); !slices.Equal(left, []string{"daybook.db", "daybook.db.schema3"}) {
+	left := slices.DeleteFunc(names(t, folder), func(name string) bool {
+		return strings.HasSuffix(name, "-wal") || strings.HasSuffix(name, "-shm") // of two that close it at the same time, neither is the last
+	})
+	if !slices.Equal(left, []string{"daybook.db", "daybook.db.schema3"}) {
 		t.Errorf("in the folder are %q", left)
 	}
 }
