@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,16 +55,22 @@ func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 	return command
 }
 
+// packageOf has the package of a program that has another name.
+var packageOf = map[string]string{"script": "bsdutils", "systemd-analyze": "systemd"}
+
 // need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1.
 func need(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
-	if err != nil && os.Getenv("DAYBOOK_TEST_STRICT") == "1" {
-		t.Fatalf("there is no %s here; install it, for example with: apt-get install %[1]s", program)
-	} else if err != nil {
-		t.Skipf("there is no %s here; install it, for example with: apt-get install %[1]s", program)
+	if err == nil {
+		return path
 	}
-	return path
+	message := fmt.Sprintf("there is no %s here; install it, for example with: apt-get install %s", program, cmp.Or(packageOf[program], program))
+	if os.Getenv("DAYBOOK_TEST_STRICT") == "1" {
+		t.Fatal(message)
+	}
+	t.Skip(message)
+	return ""
 }
 
 // address finds where a server says that it is.
