@@ -19,6 +19,8 @@ import (
 	"testing"
 	"time"
 	"unicode"
+
+	"daybook/logs"
 )
 
 // hostile has characters that must not reach a terminal: C1, DEL, those that reorder text or are invisible, a line separator, one
@@ -33,7 +35,7 @@ func logged(t *testing.T, format string, log func(*slog.Logger)) string {
 		t.Fatal(err)
 	}
 	line := commandLine{Log: format}
-	queue := &logQueue{to: writer, direct: line.logger(writer)}
+	queue := logs.NewQueue(writer, nil)
 	log(line.logger(queue))
 	queue.Close()
 	if err := writer.Close(); err != nil {
@@ -223,7 +225,7 @@ func TestStopWithStalledLog(t *testing.T) {
 	}
 	defer reader.Close()
 	defer writer.Close()
-	queue := &logQueue{to: writer, direct: slog.New(slog.DiscardHandler)}
+	queue := logs.NewQueue(writer, nil)
 	for range 3 {
 		if _, err := queue.Write([]byte(strings.Repeat("x", 100<<10) + "\n")); err != nil {
 			t.Fatal(err)

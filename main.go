@@ -4,7 +4,6 @@ package main
 //go:generate go tool -modfile=tools.mod templ generate
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,12 +18,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"entgo.io/ent/dialect"
 	"github.com/alecthomas/kong"
@@ -39,6 +34,7 @@ import (
 	"daybook/ent/migrations"
 	"daybook/ent/schema"
 	"daybook/handlers"
+	"daybook/logs"
 	"daybook/server"
 	"daybook/views"
 )
@@ -124,7 +120,9 @@ func main() {
 		line.say(os.Stderr, slog.LevelError, fmt.Sprintf("daybook: %s (see daybook --help)", err))
 		os.Exit(2)
 	}
-	stderr := &logQueue{to: os.Stderr, direct: line.logger(os.Stderr)}
+	stderr := logs.NewQueue(os.Stderr, func(lines int) {
+		line.logger(os.Stderr).Warn("log lines were dropped because they could not be written", "lines", lines)
+	})
 	if line.Versions {
 		err = version{}.Run()
 	} else {
@@ -140,7 +138,7 @@ func main() {
 }
 
 // Run runs the server until SIGINT or SIGTERM, and then until the running requests are finished.
-func (serve) Run(l *commandLine, stderr *logQueue) (err error) {
+func (serve) Run(l *commandLine, stderr *logs.Queue) (err error) {
 	debug.SetGCPercent(gcPercent)
 	defer runtime.KeepAlive(make([]byte, ballast))
 	signal.Ignore(syscall.SIGPIPE) // the server continues when the program that reads its log ends
@@ -226,7 +224,7 @@ func (export) Run(l *commandLine) (err error) {
 const maxRefusals = 100
 
 // Run records the messages of a file. It fails if it refused any, but records the others.
-func (i imports) Run(l *commandLine, stderr *logQueue) (err error) {
+func (i imports) Run(l *commandLine, stderr *logs.Queue) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	file := os.Stdin
@@ -340,7 +338,7 @@ func progress(description string) (update func(done, total int64), finish func()
 }
 
 // Run removes messages.
-func (r remove) Run(l *commandLine, stderr *logQueue) (err error) {
+func (r remove) Run(l *commandLine, stderr *logs.Queue) (err error) {
 	ctx := context.Background()
 	driver, err := l.openExisting(ctx, l.logger(stderr))
 	if err != nil {
@@ -360,7 +358,7 @@ func (r remove) Run(l *commandLine, stderr *logQueue) (err error) {
 }
 
 // Run copies the database.
-func (b backup) Run(l *commandLine, stderr *logQueue) error {
+func (b backup) Run(l *commandLine, stderr *logs.Queue) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	target, name := b.File, b.File
@@ -558,85 +556,3 @@ func (version) Run() error {
 	_, err := fmt.Printf("daybook %s, commit %s, %s, SQLite %s\n", release, commit, runtime.Version(), database.SQLiteVersion())
 	return err
 }
-
-// maxQueued is how many bytes of log lines may wait to be written.
-const maxQueued = 1 << 20
-
-// logQueue writes log lines in the background, so that requests do not wait while nobody reads the log. If it is full, it drops
-// lines, and logs how many when writing succeeds again.
-type logQueue struct {
-	to      io.Writer
-	direct  *slog.Logger // logs to the same writer, but without the queue
-	writing sync.Mutex   // is held while lines are written
-
-	mu      sync.Mutex
-	lines   []byte
-	dropped int
-}
-
-// Write queues a line, or drops it. It never waits, and never fails.
-func (q *logQueue) Write(line []byte) (int, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.lines) == 0 {
-		go q.flush() // at most one of these writes, and one waits for it
-	} else if len(q.lines)+len(line) > maxQueued {
-		q.dropped++
-		return len(line), nil
-	}
-	q.lines = append(q.lines, line...)
-	return len(line), nil
-}
-
-// flush writes the queued lines.
-func (q *logQueue) flush() {
-	q.writing.Lock()
-	defer q.writing.Unlock()
-	q.mu.Lock()
-	lines, dropped := escape(q.lines), q.dropped
-	q.lines, q.dropped = nil, 0
-	q.mu.Unlock()
-	n, err := q.to.Write(lines)
-	switch {
-	case err != nil:
-		q.mu.Lock()
-		q.dropped += dropped + bytes.Count(lines[n:], []byte("\n"))
-		q.mu.Unlock()
-	case dropped > 0:
-		q.direct.Warn("log lines were dropped because they could not be written", "lines", dropped)
-	}
-}
-
-// Close writes the queued lines, but gives up after a second.
-func (q *logQueue) Close() {
-	written := make(chan struct{})
-	go func() {
-		q.flush()
-		close(written)
-	}()
-	select {
-	case <-written:
-	case <-time.After(time.Second):
-	}
-}
-
-// escape replaces characters that could control a terminal, or hide or reorder text, by \u and four hexadecimal digits. In slog's
-// text there are none; in its JSON they are always inside a string, where this means the same character.
-func escape(lines []byte) []byte {
-	if !bytes.ContainsFunc(lines, unprintable) { // as almost always
-		return lines
-	}
-	escaped := make([]byte, 0, len(lines))
-	for _, r := range string(lines) {
-		if !unprintable(r) {
-			escaped = utf8.AppendRune(escaped, r)
-			continue
-		}
-		for _, unit := range utf16.AppendRune(nil, r) {
-			escaped = fmt.Appendf(escaped, `\u%04x`, unit)
-		}
-	}
-	return escaped
-}
-
-func unprintable(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }
