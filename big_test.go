@@ -122,7 +122,7 @@ func TestBigDatabase(t *testing.T) {
 	for _, format := range []string{"text", "ndjson", "json"} {
 		t.Run("all as "+format, func(t *testing.T) { s.sendsAll(t, format, messages) })
 	}
-	if peak := s.peak(); peak > 60_000_000 && !race {
+	if peak := s.peak(); peak > 68_000_000 && !race { // of which some 27 are the program itself
 		t.Errorf("the server took %d bytes of memory", peak)
 	}
 	t.Run("search", func(t *testing.T) {
