@@ -20,8 +20,8 @@ import (
 
 // TestVisitorsAmongACrowd has a few visitors read and record among thousands of clients that only occupy the server.
 func TestVisitorsAmongACrowd(t *testing.T) {
-	if race {
-		t.Skip("the race detector takes memory, too")
+	if race || testing.Short() {
+		t.Skip("the race detector takes memory, too, and so does SQLite without cgo, which -short is tested with")
 	}
 	folder := t.TempDir()
 	fillAtOnce(t, folder, 100_000)

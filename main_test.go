@@ -58,9 +58,13 @@ func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 // packageOf has the package of a program that has another name.
 var packageOf = map[string]string{"script": "bsdutils", "systemd-analyze": "systemd"}
 
-// need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1.
+// need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1. With -short it is always
+// skipped.
 func need(t *testing.T, program string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skipf("-short: this drives %s", program)
+	}
 	path, err := exec.LookPath(program)
 	if err == nil {
 		return path

@@ -323,7 +323,7 @@ func testSettings(t *testing.T, server *databasetest.Server) {
 	driver, url := openOn(t, server, "")
 	show(driver, map[string]string{"lock_timeout": "5s", "idle_in_transaction_session_timeout": "20s", "client_encoding": "UTF8",
 		"application_name": filepath.Base(os.Args[0])})
-	other := reopen(t, url+"&lock_timeout=7s&application_name=a+test&work_mem=5MB")
+	other := reopen(t, url+"&lock_timeout=7s&application_name=a%20test&work_mem=5MB")
 	show(other, map[string]string{"lock_timeout": "7s", "application_name": "a test", "work_mem": "5MB"})
 }
 

@@ -239,9 +239,13 @@ func (b *book) number(query string) int {
 	return n
 }
 
-// need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1.
+// need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1. With -short it is always
+// skipped.
 func need(t *testing.T, install string, names ...string) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skipf("-short: this drives %s", names[0])
+	}
 	for _, name := range names {
 		if path, err := exec.LookPath(name); err == nil {
 			return path

@@ -166,6 +166,7 @@ func TestLongBodiesTakeTurns(t *testing.T) {
 		for _, request := range stalled {
 			b.say(request)
 		}
+		synctest.Wait() // each has its turn
 		begun := time.Now()
 		short := b.answer(b.say(head(4096) + "msg=short&" + strings.Repeat("x", 4086)))
 		if took := time.Since(begun); short.status != http.StatusCreated || took > 0 {

@@ -34,9 +34,12 @@ type Server struct {
 }
 
 // Start starts a new server, which is removed when the test has ended. The settings are of the form name=value. If PostgreSQL is not
-// on this machine, the test is skipped, or fails if DAYBOOK_TEST_STRICT is 1.
+// on this machine, the test is skipped, or fails if DAYBOOK_TEST_STRICT is 1. With -short it is always skipped.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: this starts PostgreSQL")
+	}
 	s, err := NewServer(settings...)
 	if errors.Is(err, ErrNotInstalled) && os.Getenv("DAYBOOK_TEST_STRICT") != "1" {
 		t.Skip(err)
