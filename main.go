@@ -220,7 +220,7 @@ func (export) Run(l *commandLine) (err error) {
 	return book.Export(ctx, driver, os.Stdout, update)
 }
 
-// maxRefusals is how many refused lines an import tells one by one.
+// maxRefusals is how many refused lines an import names.
 const maxRefusals = 100
 
 // Run records the messages of a file. It fails if it refused any, but records the others.
