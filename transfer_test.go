@@ -309,7 +309,7 @@ func TestImportBesideTwoInstances(t *testing.T) {
 // TestKilledImport kills an import at random moments: all of it is there, or nothing, and the next one completes it.
 func TestKilledImport(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
-		const messages = 20_000
+		const messages = 5_000
 		makeDatabase(t, url)
 		path := exportFile(t, 1, messages, "message")
 		driver := openDatabase(t, url)
@@ -360,7 +360,7 @@ func count(t *testing.T, url string) int {
 // TestKilledExport kills an export at random moments: what has come is the begin of it, and the database can be used.
 func TestKilledExport(t *testing.T) {
 	onBoth(t, func(t *testing.T, url string) {
-		path := exportFile(t, 1, 20_000, "message")
+		path := exportFile(t, 1, 10_000, "message")
 		transfer(t, "", "import", "--database="+url, path)
 		begun := time.Now()
 		_, want, _ := transfer(t, "", "export", "--database="+url)
