@@ -18,16 +18,16 @@ import (
 // Horizon is what this process knows of the order.
 type Horizon struct {
 	settled atomic.Int64 // an ID up to which the order is settled
-	seen    atomic.Int64 // the greatest ID that was recorded or read here
+	seen    atomic.Int64 // the greatest ID that was recorded here
 }
 
-// Saw notes the ID of a message, and reports whether the order is settled up to there.
-func (h *Horizon) Saw(id int) (settled bool) {
-	raise(&h.seen, int64(id))
-	return int64(id) <= h.settled.Load()
-}
+// Saw notes the ID of a message or a removal that this process has recorded.
+func (h *Horizon) Saw(id int) { raise(&h.seen, int64(id)) }
 
-// News reports whether the order must be asked for: a message is known up to which it is not settled.
+// Settled returns an ID up to which the order is settled for every snapshot that begins after the call.
+func (h *Horizon) Settled() int { return int(h.settled.Load()) }
+
+// News reports whether the order must be asked for: this process has recorded a message up to which it is not settled.
 func (h *Horizon) News() bool { return h.seen.Load() > h.settled.Load() }
 
 func raise(n *atomic.Int64, to int64) {

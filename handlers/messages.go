@@ -43,18 +43,22 @@ func (a app) page(c echo.Context, format format) error {
 	}
 	ctx, from := c.Request().Context(), a.reader(transaction.Client[*ent.Client](c))
 	unordered := from.Dialect == dialect.Postgres && (page.forward || format == html && page.newest()) // the client goes on after it
-	if unordered && (page.forward || a.horizon.News()) {
+	if unordered && (page.forward || a.horizon.News() || c.Get(unsettled) != nil) {
 		if page.upTo, err = a.reader(a.client).UpTo(ctx); err != nil {
 			return fmt.Errorf("list messages: %w", err)
 		}
 		unordered = false
 	}
+	settled := a.horizon.Settled() // before the snapshot: it may lack what is committed while the page is read
 	view, err := page.read(ctx, from, format)
 	if err != nil {
 		return fmt.Errorf("list messages: %w", err)
 	}
-	if unordered && len(view.Messages) > 0 && !a.horizon.Saw(view.Messages[0].ID) {
-		return errUnsettled
+	if unordered && len(view.Messages) > 0 {
+		if newest := view.Messages[0].ID; newest > settled {
+			c.Set(unsettled, true)
+			return errUnsettled
+		}
 	}
 	view.Zone = a.zone
 	if format == html && view.Newest {
@@ -174,6 +178,9 @@ func (a app) keep(c echo.Context, sent submission) error {
 	c.Response().Header().Set(echo.HeaderLocation, fmt.Sprintf("%smessages/%d", root(c), recorded.ID))
 	return send(c, http.StatusCreated, format, views.Done{Message: views.Message{Message: recorded, Zone: a.zone}, What: "Recorded"})
 }
+
+// unsettled is the key in the context of a request that has failed with errUnsettled.
+const unsettled = "unsettled"
 
 // errUnsettled is the error of a page that was read before the order of its messages was settled. It is read again.
 var errUnsettled = errors.New("the page has messages whose order is not settled")

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"daybook/database/databasetest"
 )
 
 // leave records a message in a transaction that has not ended: it has a number, and nobody else sees it.
@@ -154,5 +156,55 @@ func TestAnotherApplicationDelaysNothing(t *testing.T) {
 	}
 	if line := f.line(); !strings.HasSuffix(line, "\tsecond") {
 		t.Errorf("a follower gets %q", line)
+	}
+}
+
+// TestSnapshotBeforeTheOrderIsSettled has another instance's transaction end, with a number before the newest message, when the first
+// page has its snapshot. A browser follows after that page, so the page may not be without the message.
+func TestSnapshotBeforeTheOrderIsSettled(t *testing.T) {
+	postgresOnly(t)
+	b := openAt(t, databasetest.New(t)+"&default_query_exec_mode=exec") // a statement that is prepared would wait before its transaction
+	b.record("first")
+	b.send("GET", "/?format=html", "") // so all is settled that this instance knows of
+	commit, _ := b.leave("open")
+	commitLater, _ := b.leave("later")
+	commitLater()
+
+	unlock, locked := func() error { return nil }, make(chan error)
+	go func() { // readers wait for it, with their snapshots, and it waits for the open transaction
+		tx, err := b.connect().Begin()
+		if err == nil {
+			unlock = tx.Rollback
+			_, err = tx.Exec("LOCK TABLE messages")
+		}
+		locked <- err
+	}()
+	waits := func(n int) {
+		t.Helper()
+		const waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'messages'::regclass AND NOT granted"
+		for limit := time.Now().Add(10 * time.Second); b.number(waiting) != n; time.Sleep(time.Millisecond) {
+			if time.Now().After(limit) {
+				t.Fatalf("%d do not wait for the table", n)
+			}
+		}
+	}
+	waits(1)
+	pages := make(chan answer)
+	ask := func(address string) { pages <- b.send("GET", address, "") }
+	go ask("/?format=html")
+	waits(2)
+	commit()
+	if err := <-locked; err != nil {
+		t.Fatal(err)
+	}
+	go ask("/?after=0") // with it, the order is settled
+	waits(2)
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if page := <-pages; page.status != 200 || !strings.Contains(page.body, "later") || !strings.Contains(page.body, "open") {
+			t.Errorf("%d %s", page.status, page.body)
+		}
 	}
 }
