@@ -52,9 +52,9 @@ type pipelined struct {
 }
 
 // ResetSession is called by database/sql before the connection is used again. If it was lost while nobody used it, as when the server
-// was restarted, database/sql takes another one.
+// was restarted, or if a statement was cancelled on it (see canceller), database/sql takes another one.
 func (c *pipelined) ResetSession(ctx context.Context) error {
-	if !c.there() {
+	if _, wasCancelled := c.server().CustomData()[cancelled]; wasCancelled || !c.there() {
 		return driver.ErrBadConn
 	}
 	return c.Conn.ResetSession(ctx)
@@ -76,6 +76,9 @@ func (c *pipelined) there() bool {
 	}
 	return err == nil
 }
+
+// cancelled marks a connection on which a statement was cancelled.
+const cancelled = "cancelled"
 
 // unsent reports whether BEGIN has not been sent, and forgets it: the first statement has failed before.
 func (c *pipelined) unsent() bool { return c.pending() != "" }

@@ -265,9 +265,9 @@ func testCancelledQuery(t *testing.T, server *databasetest.Server) {
 	other := reopen(t, url)
 	pid := number(t, driver, "SELECT pg_backend_pid()")
 	tx := begin(t, driver, true)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
 	for name, on := range map[string]dialect.ExecQuerier{"in a transaction": tx, "outside": driver} {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
 		asked := time.Now()
 		if err := on.Query(ctx, "SELECT pg_sleep(60)", []any{}, &entsql.Rows{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", name, err)
@@ -284,9 +284,12 @@ func testCancelledQuery(t *testing.T, server *databasetest.Server) {
 				t.Error(err)
 			}
 		}
-		if next := number(t, driver, "SELECT pg_backend_pid()"); next != pid {
-			t.Errorf("%s: the connection is not used again", name)
+		// A busy server could cancel the next statement: it may carry out the request late.
+		next := number(t, driver, "SELECT pg_backend_pid()")
+		if next == pid {
+			t.Errorf("%s: the connection is used again", name)
 		}
+		pid = next
 	}
 }
 

@@ -170,6 +170,8 @@ func endingContext() (context.Context, context.CancelFunc) {
 
 // canceller does what follows when a statement's context ends: it asks the server to cancel the statement. But COMMIT is never
 // cancelled, because a server that waits for its synchronous standby would then answer that all is well: the connection is cut.
+//
+// A busy server may carry that out when the statement has ended, and cancel the next one: nobody else may use the connection.
 type canceller struct {
 	pgconn.CancelRequestContextWatcherHandler
 	cut bool
@@ -185,9 +187,11 @@ func (c *canceller) HandleCancel(ctx context.Context) {
 }
 
 func (c *canceller) HandleUnwatchAfterCancel() {
-	if !c.cut {
-		c.CancelRequestContextWatcherHandler.HandleUnwatchAfterCancel()
+	if c.cut {
+		return
 	}
+	c.CancelRequestContextWatcherHandler.HandleUnwatchAfterCancel()
+	c.Conn.CustomData()[cancelled] = true
 }
 
 // beginStatement returns the statement that begins a transaction. One that reads has a snapshot, unless the options say otherwise.
