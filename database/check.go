@@ -32,7 +32,7 @@ func Check(ctx context.Context, driver dialect.Driver, migrations fs.FS) error {
 		applied = numberOf(revisions[len(revisions)-1].Version)
 	}
 	switch {
-	case IsBusy(err):
+	case IsBusy(err), IsCorrupt(err):
 		return err
 	case err != nil || applied < m.last(): // without the table, an older version or another program made it
 		return errors.New("the database was not written by this version: start its server once, which upgrades the database")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"entgo.io/ent/dialect"
@@ -54,7 +55,8 @@ func TestErrorsByMeaning(t *testing.T) {
 				driver, _ := open(t)
 				return raise(t, driver, "XX001")
 			}
-			driver := damaged(t)
+			driver, path := open(t)
+			driver = reopen(t, damage(t, driver, path, page)) // the first page is read to open it
 			return driver.Exec(t.Context(), insert, []any{"a"}, nil)
 		},
 		"constraint": func(t *testing.T) error {
@@ -79,9 +81,12 @@ func raise(t *testing.T, on dialect.ExecQuerier, code string) error {
 	return on.Exec(t.Context(), "DO $$ BEGIN RAISE 'for the test' USING ERRCODE = '"+code+"'; END $$", []any{}, nil)
 }
 
-// damaged opens a database of which all but the first page, the one that is read to open it, is overwritten.
-func damaged(t *testing.T) dialect.Driver {
-	driver, path := open(t)
+// page is the size of a page of a SQLite file.
+const page = 4096
+
+// damage closes the database, overwrites its file from a place on, and returns its path.
+func damage(t *testing.T, driver dialect.Driver, path string, from int) string {
+	t.Helper()
 	if err := driver.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -89,10 +94,32 @@ func damaged(t *testing.T) dialect.Driver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const page = 4096
-	copy(content[page:], bytes.Repeat([]byte("?"), len(content)-page))
+	copy(content[from:], bytes.Repeat([]byte("?"), len(content)-from))
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return reopen(t, path)
+	return path
+}
+
+// TestDamageIsReported damages more and more of a file: its tables, the list of them, and the header.
+func TestDamageIsReported(t *testing.T) {
+	databasetest.SQLiteOnly(t)
+	path, files := databasetest.New(t), migrations(t, createFirst)
+	driver := reopen(t, path)
+	if err := database.Migrate(t.Context(), driver, files, quiet); err != nil {
+		t.Fatal(err)
+	}
+	driver = reopen(t, damage(t, driver, path, page))
+	if err := database.Check(t.Context(), driver, files); !database.IsCorrupt(err) {
+		t.Errorf("Check says %v", err)
+	}
+	for _, test := range []struct {
+		from int
+		want string
+	}{{100, path + " is damaged: restore a backup"}, {0, path + " is not a SQLite database"}} {
+		_, err := database.Open(t.Context(), damage(t, driver, path, test.from))
+		if !database.IsCorrupt(err) || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("Open says %v, want %s", err, test.want)
+		}
+	}
 }

@@ -74,7 +74,7 @@ func openSQLite(ctx context.Context, path string) (dialect.Driver, error) {
 		err = d.readers.fill(ctx)
 	}
 	if err != nil {
-		return nil, errors.Join(errors.New(explain(path, err)), d.Close())
+		return nil, errors.Join(explained{explain(path, err), err}, d.Close())
 	}
 	return d, nil
 }
@@ -152,6 +152,8 @@ func explain(path string, err error) string {
 		return fmt.Sprintf("%s is a folder: use the path of a file in it, such as %s", path, filepath.Join(path, "daybook.db"))
 	case is(err, resultNotADB):
 		return path + " is not a SQLite database"
+	case is(err, resultCorrupt):
+		return fmt.Sprintf("%s is damaged: restore a backup (%s)", path, err)
 	case is(err, resultCantOpen, resultReadOnly, resultPerm), errors.Is(err, os.ErrPermission):
 		return fmt.Sprintf("%s: the file and its folder must be writable (%s)", path, err)
 	}
