@@ -89,8 +89,8 @@ func fromFields(encoded string) (s submission, found bool, err error) {
 // field returns a field of a form or query. url.ParseQuery would drop a field with a semicolon, which people write.
 func field(encoded, name string) (value string, found bool, err error) {
 	for pair := range strings.SplitSeq(encoded, "&") {
-		encodedValue, has := strings.CutPrefix(pair, name+"=")
-		if !has {
+		encodedName, encodedValue, isField := strings.Cut(pair, "=")
+		if decoded, err := url.QueryUnescape(encodedName); !isField || err != nil || decoded != name {
 			continue
 		}
 		if found {
@@ -124,6 +124,9 @@ func fromMultipart(body []byte, boundary string) (submission, error) {
 	}
 	if n := len(values["msg"]); n != 1 {
 		return submission{}, refuse(http.StatusUnprocessableEntity, "The form must have one field msg, and has %d.", n)
+	}
+	if len(values["key"]) > 1 {
+		return submission{}, refuse(http.StatusBadRequest, "There is more than one key.")
 	}
 	return submission{lineBreaks(values["msg"][0]), strings.Join(values["key"], "")}, nil
 }

@@ -26,6 +26,11 @@ func part(name, value string) string {
 	return "--B\r\nContent-Disposition: form-data; name=\"" + name + "\"\r\n\r\n" + value + "\r\n--B--\r\n"
 }
 
+// parts is a form of the fields of several.
+func parts(forms ...string) string {
+	return strings.ReplaceAll(strings.Join(forms, ""), "--B--\r\n--B", "--B")
+}
+
 // TestMessage sends messages in every way there is, and reads what was recorded.
 func TestMessage(t *testing.T) {
 	b := open(t)
@@ -34,6 +39,7 @@ func TestMessage(t *testing.T) {
 		{"form", form, "", "msg=hello+world%21", "hello world!"},
 		{"form with other fields", form, "", "a=1&msg=hello&b=2", "hello"},
 		{"form with a semicolon, as people write it", form, "", "msg=one; two", "one; two"},
+		{"form with an encoded name", form, "", "m%73g=hello", "hello"},
 		{"form with a text area's line breaks", form, "", "msg=a%0D%0Ab%0Ac", "a\nb\nc"},
 		{"form of 10,000 fields", form, "", strings.Repeat("a&", 10_000) + "msg=x", "x"},
 		{"form with an empty final newline kept", form, "", "msg=a%0A", "a\n"},
@@ -105,6 +111,7 @@ func TestBadInput(t *testing.T) {
 		{"JSON with a number", jsonType, `{"msg":1}`, 400, `The body is not JSON like {"msg":"hello world"}.`},
 		{"form that is not encoded", form, "msg=100% sure", 400, "The field msg is not percent-encoded. With curl, use --data-urlencode."},
 		{"two messages", form, "msg=a&msg=b", 400, "There is more than one msg."},
+		{"multipart with two keys", multi, parts(part("key", "k"), part("msg", "a"), part("key", "l")), 400, "There is more than one key."},
 		{"multipart without end", multi, strings.TrimSuffix(part("msg", "a"), "--\r\n"), 400, "The form is malformed or incomplete."},
 		{"multipart without boundary", "multipart/form-data", part("msg", "a"), 400, "The form is malformed or incomplete."},
 		{"multipart that is none", multi, "hello", 400, "The form is malformed or incomplete."},
