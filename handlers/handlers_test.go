@@ -39,7 +39,7 @@ const maxMessage = 1000
 
 // book is a Daybook that is served on a real listener from a database of its own.
 type book struct {
-	t      *testing.T
+	t      testing.TB
 	addr   string // host:port
 	url    string
 	at     string // the URL of its database
@@ -63,6 +63,13 @@ func (l *log) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
+// clear drops what was logged.
+func (l *log) clear() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
 func (l *log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -71,7 +78,7 @@ func (l *log) String() string {
 
 // waitFor waits until the log contains something n times: an answer may arrive before its request is logged, and a stream is logged
 // only at its end.
-func (l *log) waitFor(t *testing.T, n int, what string) {
+func (l *log) waitFor(t testing.TB, n int, what string) {
 	t.Helper()
 	for limit := time.Now().Add(10 * time.Second); strings.Count(l.String(), what) < n; {
 		if time.Now().After(limit) {
@@ -82,25 +89,25 @@ func (l *log) waitFor(t *testing.T, n int, what string) {
 }
 
 // open opens a book as main does.
-func open(t *testing.T) *book {
+func open(t testing.TB) *book {
 	t.Helper()
 	return openAt(t, databasetest.New(t))
 }
 
 // openAt opens the book in the database at url.
-func openAt(t *testing.T, url string) *book {
+func openAt(t testing.TB, url string) *book {
 	t.Helper()
 	return openWith(t, url, handlers.Access{})
 }
 
 // openWith opens the book in the database at url, with its rules of access.
-func openWith(t *testing.T, url string, access handlers.Access) *book {
+func openWith(t testing.TB, url string, access handlers.Access) *book {
 	t.Helper()
 	return openConfigured(t, url, handlers.Config{MaxMessage: maxMessage, Access: access})
 }
 
 // openConfigured opens the book in the database at url. The configuration lacks the database and the log.
-func openConfigured(t *testing.T, url string, config handlers.Config) *book {
+func openConfigured(t testing.TB, url string, config handlers.Config) *book {
 	t.Helper()
 	driver, err := database.Open(t.Context(), url)
 	if err != nil {
@@ -241,7 +248,7 @@ func (b *book) number(query string) int {
 
 // need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1. With -short it is always
 // skipped.
-func need(t *testing.T, install string, names ...string) string {
+func need(t testing.TB, install string, names ...string) string {
 	t.Helper()
 	if testing.Short() {
 		t.Skipf("-short: this drives %s", names[0])

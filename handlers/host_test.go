@@ -128,7 +128,7 @@ func TestProxyIsBelieved(t *testing.T) {
 }
 
 // proxies reads proxies as the command line does.
-func proxies(t *testing.T, texts ...string) (proxies []handlers.Proxy) {
+func proxies(t testing.TB, texts ...string) (proxies []handlers.Proxy) {
 	t.Helper()
 	for _, text := range texts {
 		var p handlers.Proxy

@@ -28,7 +28,7 @@ import (
 
 // follower is a client that follows.
 type follower struct {
-	t      *testing.T
+	t      testing.TB
 	answer *http.Response
 	lines  *bufio.Reader
 }

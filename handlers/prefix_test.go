@@ -40,7 +40,7 @@ func (b *book) behind(prefix string) string {
 }
 
 // serve serves something on an address of its own, which it returns, until the test ends.
-func serve(t *testing.T, handler http.Handler) (addr string) {
+func serve(t testing.TB, handler http.Handler) (addr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,14 +1,8 @@
 package views
 
 import (
-	"bytes"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
-	"unicode"
-	"unicode/utf16"
-	"unicode/utf8"
 
 	"daybook/ent"
 )
@@ -49,73 +43,4 @@ func TestLine(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzLine(f *testing.F) {
-	for _, seed := range []string{"hello", "a\nb\\n\t\r", "\x1b[31m\u009b\u202e", `\u001b`, "\u2028\ufeff", "\xff", "\U0001f44b\U000e0041"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		text, ended := strings.CutSuffix(line(value), "\n")
-		fields := strings.Split(text, "\t")
-		if !ended || len(fields) != 3 {
-			t.Fatalf("%q is not one line of three fields", text)
-		}
-		for _, r := range fields[2] {
-			if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) && r != '\u200c' && r != '\u200d' {
-				t.Errorf("the line of %q contains %U", value, r)
-			}
-		}
-		if got := unescape(t, fields[2]); utf8.ValidString(value) && got != value {
-			t.Errorf("%q unescaped is %q, and was %q", fields[2], got, value)
-		}
-	})
-}
-
-// unescape undoes the escapes as the contract describes them, and fails on any other.
-func unescape(t *testing.T, text string) string {
-	var value bytes.Buffer
-	for text != "" {
-		before, escape, found := strings.Cut(text, `\`)
-		value.WriteString(before)
-		if !found {
-			break
-		}
-		if escape == "" {
-			t.Fatal("a backslash stands at the end")
-		}
-		length := 1
-		switch escape[0] {
-		case '\\':
-			value.WriteByte('\\')
-		case 'n':
-			value.WriteByte('\n')
-		case 'r':
-			value.WriteByte('\r')
-		case 't':
-			value.WriteByte('\t')
-		case 'u':
-			length = 5
-			code, err := strconv.ParseUint(escape[1:length], 16, 16)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if utf16.IsSurrogate(rune(code)) { // the second one follows
-				if length = 11; len(escape) < length || escape[5:7] != `\u` {
-					t.Fatalf("half a surrogate pair in %q", escape)
-				}
-				second, err := strconv.ParseUint(escape[7:length], 16, 16)
-				if err != nil {
-					t.Fatal(err)
-				}
-				value.WriteRune(utf16.DecodeRune(rune(code), rune(second)))
-				break
-			}
-			value.WriteRune(rune(code))
-		default:
-			t.Fatalf("unknown escape in %q", escape)
-		}
-		text = escape[length:]
-	}
-	return value.String()
 }

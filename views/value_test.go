@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/net/html"
 
@@ -238,12 +237,8 @@ type shown struct {
 // in it, and a link leads to the address that it shows.
 func shownText(t testing.TB, page string) (value shown) {
 	t.Helper()
-	document, err := html.Parse(strings.NewReader(page))
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for node := range document.Descendants() {
+	for node := range parsed(t, page).Descendants() {
 		if class := attributeOf(node, "class"); class != "value" && class != "value code" {
 			continue
 		}
@@ -287,35 +282,4 @@ func textIn(node *html.Node) string {
 		}
 	}
 	return text.String()
-}
-
-func FuzzValue(f *testing.F) {
-	for _, seed := range []string{
-		"hello <b>&amp;", "see (https://a.b/c_(d)).", "\n\nif x {\n\ty()\n\tz()\r\n}", "https://" + strings.Repeat("a", 3000),
-		strings.Repeat("line\r", 30), strings.Repeat("天", 2001) + "http://[::1]/", `"><script>https://a.b/"><script>`,
-		strings.Repeat("http://a.b/é\u0301 ", 200), "http://a.b'onclick=1", "a\u2028b\u202e http://a\u202eb", "</pre>\t\n\t</p>\n\t<p>",
-	} {
-		f.Add(seed, "a http")
-		f.Add(seed, "")
-	}
-	f.Fuzz(func(t *testing.T, value, query string) {
-		if !utf8.ValidString(value) || strings.Contains(value, "\x00") || len(query) > 200 {
-			t.Skip() // nothing that is recorded
-		}
-		want := textOf(value)
-		whole, cut := shownText(t, own(t, value, time.UTC)), shownText(t, render(t, value, NewWords(query)))
-		if whole.text != want {
-			t.Errorf("%q is shown as %q", want, whole.text)
-		}
-		rest, isPrefix := strings.CutPrefix(want, cut.text)
-		if !isPrefix || strings.Count(cut.text, "\n") >= maxLines || utf8.RuneCountInString(cut.text) > maxCharacters {
-			t.Errorf("%q is cut to %q", want, cut.text)
-		}
-		if (more(want, len(want)-len(rest)) == "") != (rest == "") {
-			t.Errorf("%q: what is left out is %q", want, more(want, len(want)-len(rest)))
-		}
-		if len(cut.links) > len(whole.links) || strings.Join(cut.links, " ") != strings.Join(whole.links[:len(cut.links)], " ") {
-			t.Errorf("%q: the links of a list are %q, and whole they are %q", want, cut.links, whole.links)
-		}
-	})
 }
