@@ -45,7 +45,8 @@
 //
 //   - A wait for a turn, for a connection, for a lock (lock_timeout) or for another process fails after 5 seconds ([IsBusy]). So
 //     does a new connection to a server (connect_timeout).
-//   - A server may take 10 seconds for BEGIN and for COMMIT, and then the connection is cut ([IsUnknown] for COMMIT).
+//   - A server may take 10 seconds for BEGIN and for COMMIT, and then the connection is cut ([IsUnknown] for COMMIT). So is, on
+//     Linux, one over TCP on which nothing is acknowledged for 10 seconds: the server's machine or the network is gone.
 //   - A writing transaction that blocks others for 10 seconds is rolled back between its statements ([ErrHeldTooLong]), unless it
 //     is [Unlimited]. On
 //     PostgreSQL only the server knows whom it blocks, so any writing one is. The server itself ends those of a process that has

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -60,6 +61,7 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 			config.RuntimeParams[name] = value
 		}
 	}
+	config.DialFunc = (&net.Dialer{Control: limitSilence}).DialContext
 	config.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
 		return &canceller{CancelRequestContextWatcherHandler: pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: maxWait}}
 	}

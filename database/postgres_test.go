@@ -555,12 +555,12 @@ func testStatistics(t *testing.T, server *databasetest.Server) {
 // testPingEnds has a server that is frozen: the connection is open, but nothing comes.
 func testPingEnds(t *testing.T, server *databasetest.Server) {
 	_, url := openOn(t, server, "")
-	p, url := through(t, "tcp", url)
+	p, url := databasetest.Through(t, "127.0.0.1:0", url, nil)
 	driver := reopen(t, url)
 	if err := database.Ping(t.Context(), driver); err != nil {
 		t.Fatal(err)
 	}
-	p.frozen.Lock()
+	thaw := p.Freeze()
 	for _, ask := range []func(context.Context) error{
 		func(ctx context.Context) error { return database.Ping(ctx, driver) },
 		func(ctx context.Context) error { _, err := database.Stats(ctx, driver); return err },
@@ -572,6 +572,6 @@ func testPingEnds(t *testing.T, server *databasetest.Server) {
 		}
 		cancel()
 	}
-	p.frozen.Unlock()
+	thaw()
 	waitFor(t, "the server answers again", func() bool { return database.Ping(t.Context(), driver) == nil })
 }
