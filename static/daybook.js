@@ -158,7 +158,8 @@ function live(list) {
     if (!more.isConnected && waiting.length > 0) news.append(more);
   };
 
-  let promised = 0; // the ID of a message of which a note says that it will appear
+  const promise = "It is recorded, and will appear here.";
+  let promised = 0; // the ID of the message of which the note says so
   const showAll = () => {
     if (waiting.length === 0 && !waitingPage || sending) return;
     if (waitingPage) replace(waitingPage);
@@ -167,7 +168,7 @@ function live(list) {
     more.remove();
     if (promised && promised <= newest) {
       promised = 0;
-      say("");
+      if (note.textContent === promise) say(""); // and not that the page is connected again
     }
     if (list.querySelectorAll(".entry").length > maxEntries) load().then(replace, () => {}); // one page again
   };
@@ -304,7 +305,7 @@ function live(list) {
     showAll();
     if (newest >= id) return;
     promised = id;
-    say("It is recorded, and will appear here.");
+    say(promise);
   };
 
   // It asks for JSON, as that is answered with 201 if the message is recorded, and only then. For a page, the answer would be a
