@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // daybook returns the command with the arguments, to run in an empty folder. The last ones may be environment variables.
 func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute+soakTime())
 	t.Cleanup(cancel)
 	command := exec.CommandContext(ctx, os.Args[0])
 	command.Dir = folder
@@ -56,7 +56,7 @@ func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 }
 
 // packageOf has the package of a program that has another name.
-var packageOf = map[string]string{"script": "bsdutils", "systemd-analyze": "systemd"}
+var packageOf = map[string]string{"script": "bsdutils", "systemd-analyze": "systemd", "ip": "iproute2"}
 
 // need finds a program that a test drives. Without it the test is skipped, or fails if DAYBOOK_TEST_STRICT=1. With -short it is always
 // skipped.

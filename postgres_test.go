@@ -95,25 +95,33 @@ func (r *recorders) once(value string, servers []*process) {
 
 // send sends a message once. The status is 0 if there is no answer.
 func (r *recorders) send(s *process, value string) (status, id int) {
-	request, err := http.NewRequest(http.MethodPost, s.url+"/record", strings.NewReader(value))
+	status, id, _ = r.ask(s, http.MethodPost, "/record", value, "Content-Type", "text/plain", "Idempotency-Key", value)
+	return status, id
+}
+
+// ask sends a request once. The ID is that of the message that the answer is about. The headers are pairs of name and value.
+func (r *recorders) ask(s *process, method, path, body string, headers ...string) (status, id int, answer string) {
+	request, err := http.NewRequest(method, s.url+path, strings.NewReader(body))
 	if err != nil {
 		r.t.Error(err)
-		return 0, 0
+		return 0, 0, ""
 	}
-	request.Header.Set("Content-Type", "text/plain")
-	request.Header.Set("Idempotency-Key", value)
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
+	}
 	sent := time.Now()
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return 0, 0
+		return 0, 0, ""
 	}
-	response.Body.Close()
+	defer response.Body.Close()
+	content, _ := io.ReadAll(response.Body) // the status says enough if it breaks off
 	r.mu.Lock()
 	r.slowest = max(r.slowest, time.Since(sent))
 	r.mu.Unlock()
 	_, number, _ := strings.Cut(response.Header.Get("Location"), "messages/")
 	id, _ = strconv.Atoi(number)
-	return response.StatusCode, id
+	return response.StatusCode, id, string(content)
 }
 
 // wait waits until so many more messages are recorded, and returns how long it took.
@@ -331,6 +339,19 @@ func (s *process) get(path string) string {
 	return body.String()
 }
 
+// metrics returns the metrics that have no labels.
+func (s *process) metrics() map[string]float64 {
+	s.t.Helper()
+	metrics := map[string]float64{}
+	for line := range strings.Lines(s.get("/metrics")) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if number, err := strconv.ParseFloat(value, 64); err == nil {
+			metrics[name] = number
+		}
+	}
+	return metrics
+}
+
 // TestSameKeyAtTwoInstances sends the same message with the same key to both at the same moment.
 func TestSameKeyAtTwoInstances(t *testing.T) { sameKeyAtTwoInstances(t, databasetest.Start(t).New(t)) }
 
@@ -378,12 +399,8 @@ func TestFollowersOfTwoInstances(t *testing.T) {
 	defer proxy.Close()
 
 	end := make(chan struct{})
-	var last atomic.Int64 // the ID of the newest message, once all are recorded
-	var followers, others sync.WaitGroup
-	books := make([][]string, 50)
-	for i := range books {
-		followers.Go(func() { books[i] = follow(t, proxy.URL, &last) })
-	}
+	var others sync.WaitGroup
+	followersHave := followAll(t, 50, proxy.URL)
 	others.Go(func() { insertOddly(t, driver, end) })
 	others.Go(func() { cutListeners(t, driver, end) })
 	r := record(t, 100, &process{t: t, url: proxy.URL})
@@ -395,16 +412,29 @@ func TestFollowersOfTwoInstances(t *testing.T) {
 		t.Fatal(status)
 	}
 	want := stored(t, driver)
-	newest, _, _ := strings.Cut(want[len(want)-1], "\t")
-	id, _ := strconv.Atoi(newest)
-	last.Store(int64(id))
-	followers.Wait()
-	for i, book := range books {
-		if !slices.Equal(book, want) {
-			t.Errorf("follower %d has %d messages of %d%s", i, len(book), len(want), difference(book, want))
+	followersHave(want)
+	t.Logf("%d recorded by clients, %d in all", len(recorded), len(want))
+}
+
+// followAll has clients follow until have is called: with what each must have got by then.
+func followAll(t *testing.T, clients int, address string) (have func(book []string)) {
+	var last atomic.Int64 // the ID of the newest message, once all are recorded
+	var followers sync.WaitGroup
+	books := make([][]string, clients)
+	for i := range books {
+		followers.Go(func() { books[i] = follow(t, address, &last) })
+	}
+	return func(want []string) {
+		newest, _, _ := strings.Cut(want[len(want)-1], "\t")
+		id, _ := strconv.Atoi(newest)
+		last.Store(int64(id))
+		followers.Wait()
+		for i, book := range books {
+			if !slices.Equal(book, want) {
+				t.Errorf("follower %d has %d messages of %d%s", i, len(book), len(want), difference(book, want))
+			}
 		}
 	}
-	t.Logf("%d recorded by clients, %d in all", len(recorded), len(want))
 }
 
 // difference says where two books differ first.
@@ -446,8 +476,8 @@ func roundRobin(t *testing.T, servers []*process) http.Handler {
 func follow(t *testing.T, address string, last *atomic.Int64) (book []string) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	newest := 0
-	for begun := time.Now(); last.Load() == 0 || int64(newest) < last.Load(); {
-		if time.Since(begun) > time.Minute {
+	for progress := time.Now(); last.Load() == 0 || int64(newest) < last.Load(); {
+		if time.Since(progress) > time.Minute {
 			t.Errorf("a follower has not got further than %d", newest)
 			return book
 		}
@@ -465,7 +495,7 @@ func follow(t *testing.T, address string, last *atomic.Int64) (book []string) {
 				break // an error of the proxy
 			}
 			newest, _ = strconv.Atoi(fields[0])
-			book = append(book, fields[0]+"\t"+fields[2])
+			book, progress = append(book, fields[0]+"\t"+fields[2]), time.Now()
 		}
 		response.Body.Close()
 	}
