@@ -1,9 +1,11 @@
 package transaction_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -197,7 +199,8 @@ func TestFaults(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			app.Use(middleware.Recover(), transaction.Middleware(app.begin))
+			var log bytes.Buffer
+			app.Use(middleware.Recover(), transaction.Middleware(app.begin, transaction.Log(slog.New(slog.NewTextHandler(&log, nil)))))
 			app.POST("/:end", func(c echo.Context) error {
 				for range 2 {
 					if err := save(c, "a"); err != nil {
@@ -220,8 +223,16 @@ func TestFaults(t *testing.T) {
 			if response.StatusCode != test.status {
 				t.Errorf("answered %d %q", response.StatusCode, body)
 			}
-			if test.path != "/panic" && !errors.Is(seen, errRepeat) {
+			app.server.Close()         // waits for the request's end
+			if test.path == "/panic" { // of which the error handler sees only the panic
+				want := `level=ERROR msg="transaction: rollback after a panic" error=`
+				if !strings.Contains(log.String(), want) || !strings.Contains(log.String(), errRepeat.Error()) {
+					t.Errorf("the log has %q, want %s with %v", &log, want, errRepeat)
+				}
+			} else if !errors.Is(seen, errRepeat) || test.path == "/error" && !errors.Is(seen, errTest) {
 				t.Errorf("the error handler saw %v", seen)
+			} else if test.call == rollback && !strings.Contains(seen.Error(), "roll back transaction: ") {
+				t.Errorf("the error handler saw %v, which does not say what failed", seen)
 			}
 			if got := app.values(); got != "" {
 				t.Errorf("the database holds %q", got)

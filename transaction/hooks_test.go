@@ -3,6 +3,7 @@ package transaction_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
 	"io"
 	"log/slog"
@@ -118,7 +119,10 @@ func TestHookCannotWrite(t *testing.T) {
 	app.POST("/:end", func(c echo.Context) error {
 		write := func(context.Context) error {
 			c.Response().Writer.WriteHeader(http.StatusAccepted)
-			_, err := io.WriteString(c.Response().Writer, "by a hook")
+			n, err := io.WriteString(c.Response().Writer, "by a hook")
+			if n != 0 || http.NewResponseController(c.Response().Writer).Flush() == nil {
+				t.Error("the hook's write or flush succeeds")
+			}
 			failed <- err
 			return nil
 		}
@@ -234,7 +238,7 @@ func TestSavepoint(t *testing.T) {
 				if err := save(c, "outer"); err != nil {
 					return err
 				}
-				if err := store("undone", errTest); !errors.Is(err, errTest) {
+				if err := store("undone", errTest); err != errTest {
 					t.Errorf("a savepoint's error: %v", err)
 				}
 				if err := store("kept", nil); err != nil {
@@ -342,6 +346,87 @@ func TestSavepointThatCannotBeUndone(t *testing.T) {
 	}
 	if got := app.values(); got != "" {
 		t.Errorf("the database holds %q", got)
+	}
+	app.nothingInUse()
+}
+
+// TestSavepointWhoseStatementFails has SAVEPOINT or RELEASE fail: nothing is done in it, and the request may continue.
+func TestSavepointWhoseStatementFails(t *testing.T) {
+	for name, failing := range map[string]call{"SAVEPOINT": begin, "RELEASE": commit} {
+		t.Run(name, func(t *testing.T) {
+			faults := &faults{nested: true}
+			app := open(t, faults.openDatabase)
+			app.Use(transaction.Middleware(app.begin))
+			app.POST("/", func(c echo.Context) error {
+				if err := save(c, "before"); err != nil {
+					return err
+				}
+				faults.fail(failing, 1, errRepeat)
+				err := transaction.Savepoint(c, func(*ent.Client) error {
+					if failing == begin {
+						t.Error("the function runs")
+					}
+					return save(c, "undone")
+				})
+				if !errors.Is(err, errRepeat) || !strings.Contains(err.Error(), name) {
+					t.Errorf("the savepoint's error: %v", err)
+				}
+				return save(c, "after")
+			})
+			if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 200 || app.values() != "before after" {
+				t.Errorf("answered %d %q, the database holds %q", response.StatusCode, body, app.values())
+			}
+		})
+	}
+}
+
+// TestSavepointIsReleased looks for the savepoint after its end, by its name.
+func TestSavepointIsReleased(t *testing.T) {
+	for name, end := range map[string]error{"kept": nil, "undone": errTest} {
+		t.Run(name, func(t *testing.T) {
+			app := start(t)
+			app.POST("/", func(c echo.Context) error {
+				if err := transaction.Savepoint(c, func(*ent.Client) error { return end }); err != end {
+					t.Errorf("the savepoint's error: %v", err)
+				}
+				_, err := transaction.Client[*ent.Client](c).ExecContext(c.Request().Context(), "RELEASE SAVEPOINT savepoint_1")
+				if err == nil {
+					t.Error("the savepoint is still there")
+				}
+				return nil
+			})
+			app.do(http.MethodPost, "/")
+		})
+	}
+}
+
+// plainTx is a transaction whose client cannot execute statements, as ent generates it without the feature sql/execquery.
+type plainTx struct{ *ent.Tx }
+
+func (plainTx) Client() struct{} { return struct{}{} }
+
+func TestSavepointNeedsAFeatureOfTheClient(t *testing.T) {
+	app := open(t, openDatabase)
+	var seen error
+	app.HTTPErrorHandler = func(err error, c echo.Context) { seen = err; app.DefaultHTTPErrorHandler(err, c) }
+	begin := func(ctx context.Context, options *sql.TxOptions) (plainTx, error) {
+		tx, err := app.client.BeginTx(ctx, options)
+		return plainTx{tx}, err
+	}
+	handler := func(c echo.Context) error {
+		return transaction.Savepoint(c, func(struct{}) error {
+			t.Error("the function runs")
+			return nil
+		})
+	}
+	app.POST("/savepoint", handler, transaction.Middleware(begin))
+	app.POST("/nested", handler, transaction.Middleware(transaction.Nested(struct{}{})))
+	for _, path := range []string{"/savepoint", "/nested", "/nested"} { // the second one finds its turn free
+		seen = nil
+		response, body := app.do(http.MethodPost, path)
+		if response.StatusCode != 500 || seen == nil || !strings.Contains(seen.Error(), "sql/execquery") {
+			t.Errorf("%s: answered %d %q after %v", path, response.StatusCode, body, seen)
+		}
 	}
 	app.nothingInUse()
 }

@@ -153,6 +153,8 @@ var outcomes = []outcome{
 		end: func(r *run, _ echo.Context) error { r.faults.fail(rollback, 1, errRollback); return errTest }, status: 500, body: internal},
 	{name: "ROLLBACK fails after an error with a status", row: "a ROLLBACK that failed", written: both,
 		end: func(r *run, _ echo.Context) error { r.faults.fail(rollback, 1, errRollback); return echo.ErrTeapot }, status: 500, body: internal},
+	{name: "ROLLBACK fails after a hang-up", row: "a ROLLBACK that failed", written: both,
+		end: func(r *run, _ echo.Context) error { r.faults.fail(rollback, 1, errRollback); r.hangUp(); return nil }, status: 500, body: internal},
 	{name: "ROLLBACK fails after a refusal", row: "a ROLLBACK that failed", written: unwritten,
 		end: func(r *run, c echo.Context) error { r.faults.fail(rollback, 1, errRollback); return refusal(r, c) }, status: 500, body: internal},
 }
@@ -489,7 +491,18 @@ type run struct {
 }
 
 func (r *run) hook(name string) func(context.Context) error {
-	return func(context.Context) error { r.hooks = append(r.hooks, name); return nil }
+	return func(ctx context.Context) error {
+		r.hooks = append(r.hooks, name)
+		r.live(ctx)
+		return nil
+	}
+}
+
+// live checks the context of what runs after the request, also after a hang-up and a deadline.
+func (r *run) live(ctx context.Context) {
+	if err := ctx.Err(); err != nil {
+		r.app.t.Errorf("%s: a hook, the observer or the log has a context that has ended: %v", r.outcome.name, err)
+	}
 }
 
 // handle is the handler of all requests.
@@ -542,12 +555,12 @@ func limit(put func(*deadline)) echo.MiddlewareFunc {
 }
 
 // failureLog is a slog.Handler for errors only.
-type failureLog func(message string)
+type failureLog func(ctx context.Context, message string)
 
-func (failureLog) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelError }
-func (f failureLog) Handle(_ context.Context, r slog.Record) error  { f(r.Message); return nil }
-func (f failureLog) WithAttrs([]slog.Attr) slog.Handler             { return f }
-func (f failureLog) WithGroup(string) slog.Handler                  { return f }
+func (failureLog) Enabled(_ context.Context, level slog.Level) bool  { return level >= slog.LevelError }
+func (f failureLog) Handle(ctx context.Context, r slog.Record) error { f(ctx, r.Message); return nil }
+func (f failureLog) WithAttrs([]slog.Attr) slog.Handler              { return f }
+func (f failureLog) WithGroup(string) slog.Handler                   { return f }
 
 // serve starts an application with the feature. Each request belongs to the current run.
 func (f feature) serve(t *testing.T, faults *faults, current func() *run) *application {
@@ -562,8 +575,14 @@ func (f feature) serve(t *testing.T, faults *faults, current func() *run) *appli
 		return start(ctx, options)
 	}
 	options := append([]transaction.Option{
-		transaction.Observe(func(_ context.Context, r transaction.Report) { current().reports = append(current().reports, r) }),
-		transaction.Log(slog.New(failureLog(func(message string) { current().failures = append(current().failures, message) }))),
+		transaction.Observe(func(ctx context.Context, r transaction.Report) {
+			current().reports = append(current().reports, r)
+			current().live(ctx)
+		}),
+		transaction.Log(slog.New(failureLog(func(ctx context.Context, message string) {
+			current().failures = append(current().failures, message)
+			current().live(ctx)
+		}))),
 	}, f.options...)
 	app.Use(
 		middleware.RecoverWithConfig(middleware.RecoverConfig{DisablePrintStack: true}),
@@ -650,6 +669,10 @@ func (r *run) check(t *testing.T, want expectation) {
 	keptError := strings.HasPrefix(want.row.ended, "Keep true") && r.outcome.name != "refusal"
 	if reason := want.report != transaction.Committed || keptError; (report.Reason != nil) != reason {
 		t.Errorf("the report's reason is %v, want one: %t", report.Reason, reason)
+	}
+	early := map[string]error{"a deadline that has passed": context.DeadlineExceeded, "a client that hung up": context.Canceled}
+	if cause := early[want.row.ended]; cause != nil && (!errors.Is(report.Reason, cause) || !strings.Contains(report.Reason.Error(), "ended early")) {
+		t.Errorf("the report's reason is %v, want %v", report.Reason, cause)
 	}
 	if errors.Is(report.Reason, sql.ErrTxDone) {
 		t.Errorf("the report's reason is also that the transaction has ended: %v", report.Reason)

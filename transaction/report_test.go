@@ -3,7 +3,9 @@ package transaction_test
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -49,7 +51,8 @@ func TestReport(t *testing.T) {
 		r.Waited <= 0 || r.Held <= 0 || r.Ending <= 0 || r.Outcome != transaction.Committed || r.Reason != nil {
 		t.Errorf("a write: %+v", r)
 	}
-	want := `transaction.route="POST /messages/:value" transaction.mode=write transaction.attempts=2 transaction.statements=2 transaction.waited=`
+	want := fmt.Sprintf(`level=DEBUG msg=transaction transaction.route="POST /messages/:value" transaction.mode=write transaction.attempts=2 transaction.statements=2 `+
+		"transaction.waited=%s transaction.held=%s transaction.ending=%s transaction.outcome=committed\n", r.Waited, r.Held, r.Ending)
 	if !strings.Contains(log.String(), want) {
 		t.Errorf("the log has\n%s\nwant\n%s", &log, want)
 	}
@@ -60,6 +63,50 @@ func TestReport(t *testing.T) {
 	app.do(http.MethodGet, "/error")
 	if r := <-reports; r.Mode != "read" || r.Outcome != transaction.RolledBack || !errors.Is(r.Reason, errTest) {
 		t.Errorf("an error: %+v", r)
+	}
+}
+
+// TestReportHasTheTimeToBegin has no Trace, which would add what the database measures.
+func TestReportHasTheTimeToBegin(t *testing.T) {
+	app := open(t, openDatabase)
+	var took, waited time.Duration
+	app.Use(transaction.Middleware(func(ctx context.Context, options *sql.TxOptions) (*ent.Tx, error) {
+		begun := time.Now()
+		defer func() { took = time.Since(begun) }()
+		return app.client.BeginTx(ctx, options)
+	}, transaction.Observe(func(_ context.Context, r transaction.Report) { waited = r.Waited })))
+	app.POST("/", func(c echo.Context) error { return save(c, "a") })
+	app.do(http.MethodPost, "/")
+	app.server.Close() // waits for the request's end
+	if waited < took {
+		t.Errorf("it took %s to begin, and the report has %s", took, waited)
+	}
+}
+
+func TestReportHasWhatIsTraced(t *testing.T) {
+	var report transaction.Report
+	app := start(t, transaction.Observe(func(_ context.Context, r transaction.Report) { report = r }),
+		transaction.Trace(func(ctx context.Context) (context.Context, func() (int, time.Duration)) {
+			return ctx, func() (int, time.Duration) { return 7, time.Hour }
+		}))
+	app.POST("/", func(c echo.Context) error { return save(c, "a") })
+	app.do(http.MethodPost, "/")
+	app.server.Close() // waits for the request's end
+	// What was waited is not held: without the hour, it was held for less than no time.
+	if report.Statements != 7 || report.Waited < time.Hour || report.Held > 0 {
+		t.Errorf("the report is %+v", report)
+	}
+}
+
+func TestDebugLogNeedsNoObserver(t *testing.T) {
+	var log bytes.Buffer
+	app := start(t, transaction.Trace(database.Trace),
+		transaction.Log(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+	app.POST("/", func(c echo.Context) error { return save(c, "a") })
+	app.do(http.MethodPost, "/")
+	app.server.Close() // waits for the request's end
+	if want := "transaction.statements=1"; !strings.Contains(log.String(), want) {
+		t.Errorf("the log has %q, want %s", &log, want)
 	}
 }
 
@@ -109,7 +156,7 @@ func TestFailuresAreLogged(t *testing.T) {
 			switch got := log.String(); {
 			case test.want == "" && got != "":
 				t.Errorf("the log has %s", got)
-			case !strings.Contains(strings.ToUpper(got), strings.ToUpper(test.want)) || strings.Count(got, "level=ERROR") != strings.Count(got, "\n"):
+			case !strings.Contains(strings.ToUpper(got), strings.ToUpper(test.want)) || strings.Count(got, "level=ERROR ") != strings.Count(got, "\n"):
 				t.Errorf("answered %d, the log has %q, want %q", recorder.Code, got, test.want)
 			case test.want != "" && !strings.Contains(got, path):
 				t.Errorf("the log has no route: %s", got)
@@ -209,6 +256,28 @@ func TestRequestIsLoggedOnce(t *testing.T) {
 			}
 			if strings.Count(got, "\n") != 1 || !strings.Contains(got, test.want) || !strings.Contains(got, " id=abc") {
 				t.Errorf("answered %d, the log has %q, want one record with %q", recorder.Code, got, test.want)
+			}
+		})
+	}
+}
+
+// TestPanicIsLeftToTheErrorHandler asks Logs what the error handler must log itself, with an observer and without.
+func TestPanicIsLeftToTheErrorHandler(t *testing.T) {
+	for name, options := range map[string][]transaction.Option{
+		"observed":   {transaction.Observe(func(context.Context, transaction.Report) {})},
+		"unobserved": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := start(t, options...)
+			app.HTTPErrorHandler = func(err error, c echo.Context) {
+				if transaction.Logs(c) {
+					t.Error("the middleware says that it logs the panic")
+				}
+				app.DefaultHTTPErrorHandler(err, c)
+			}
+			app.POST("/", func(echo.Context) error { panic(errTest) })
+			if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 500 {
+				t.Errorf("answered %d %q", response.StatusCode, body)
 			}
 		})
 	}

@@ -5,12 +5,14 @@ import (
 	"compress/gzip"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
@@ -44,6 +46,34 @@ func TestMarkThatComesTooLate(t *testing.T) {
 	}
 }
 
+// TestMarkWhoseTransactionCannotBeginAgain has the option Context begin for reading, and the end of that fail.
+func TestMarkWhoseTransactionCannotBeginAgain(t *testing.T) {
+	for _, nested := range []bool{false, true} {
+		t.Run(fmt.Sprint("nested ", nested), func(t *testing.T) {
+			faults := &faults{nested: nested}
+			app := open(t, faults.openDatabase)
+			install := transaction.Middleware(app.begin, transaction.Context(ent.NewContext))
+			if nested {
+				outer, err := app.client.Tx(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer outer.Rollback()
+				install = transaction.Middleware(transaction.Nested(outer.Client()), transaction.Context(ent.NewContext))
+			}
+			app.Use(install)
+			app.GET("/", func(echo.Context) error {
+				t.Error("the handler runs")
+				return nil
+			}, transaction.Write)
+			faults.fail(rollback, 1, errRollback)
+			if response, body := app.do(http.MethodGet, "/"); response.StatusCode != 500 {
+				t.Errorf("answered %d %q", response.StatusCode, body)
+			}
+		})
+	}
+}
+
 func TestIsolation(t *testing.T) {
 	app := open(t, openDatabase)
 	var asked sql.TxOptions
@@ -56,6 +86,27 @@ func TestIsolation(t *testing.T) {
 	if want := (sql.TxOptions{Isolation: sql.LevelSerializable}); asked != want {
 		t.Errorf("it begins with %+v, want %+v", asked, want)
 	}
+}
+
+// TestClientThatIsNotThere asks for the client without the middleware, and for one of another type.
+func TestClientThatIsNotThere(t *testing.T) {
+	app := open(t, openDatabase)
+	var seen error
+	app.HTTPErrorHandler = func(err error, c echo.Context) { seen = err; app.DefaultHTTPErrorHandler(err, c) }
+	app.Use(middleware.Recover())
+	app.POST("/without", func(c echo.Context) error { return save(c, "a") })
+	app.POST("/other", func(c echo.Context) error {
+		transaction.Client[*http.Client](c)
+		return nil
+	}, transaction.Middleware(app.begin))
+	for path, want := range map[string]string{"/without": "does not have the Middleware", "/other": "is a *ent.Client, not a *http.Client"} {
+		seen = nil
+		response, body := app.do(http.MethodPost, path)
+		if response.StatusCode != 500 || seen == nil || !strings.Contains(seen.Error(), want) {
+			t.Errorf("%s: answered %d %q after %v, want %s", path, response.StatusCode, body, seen, want)
+		}
+	}
+	app.nothingInUse()
 }
 
 // TestStream reads events one by one, from a route whose method is one for writing.
@@ -111,15 +162,21 @@ func TestRouteWithoutATransaction(t *testing.T) {
 			return err
 		}
 		defer conn.Close()
-		_, err = io.WriteString(conn, "HTTP/1.1 299 Taken\r\nContent-Length: 0\r\n\r\n")
+		_, err = io.WriteString(conn, "HTTP/1.1 299 Taken\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 		return err
 	}, transaction.None)
-	app.GET("/client", func(c echo.Context) error { return save(c, "a") }, transaction.None)
+	app.POST("/client", func(c echo.Context) error { return save(c, "a") }, transaction.None)
+	var seen error
+	app.HTTPErrorHandler = func(err error, c echo.Context) { seen = err; app.DefaultHTTPErrorHandler(err, c) }
 	if response, body := app.do(http.MethodGet, "/hijack"); response.StatusCode != 299 {
 		t.Errorf("answered %d %q", response.StatusCode, body)
 	}
-	if response, _ := app.do(http.MethodGet, "/client"); response.StatusCode != 500 {
-		t.Errorf("a client where there is none: answered %d", response.StatusCode)
+	response, _ := app.do(http.MethodPost, "/client")
+	if response.StatusCode != 500 || seen == nil || !strings.Contains(seen.Error(), "marked None") {
+		t.Errorf("a client where there is none: answered %d after %v", response.StatusCode, seen)
+	}
+	if got := app.values(); got != "" {
+		t.Errorf("the database holds %q", got)
 	}
 }
 
@@ -290,5 +347,69 @@ func TestNested(t *testing.T) {
 	}
 	if got := app.values(); got != "" {
 		t.Errorf("afterwards the database holds %q", got)
+	}
+}
+
+// TestErrorOfARefusalIsReturned has a middleware further out look at the error, although the answer is the handler's own.
+func TestErrorOfARefusalIsReturned(t *testing.T) {
+	app := open(t, openDatabase)
+	returned := make(chan error, 1)
+	app.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			err := next(c)
+			returned <- err
+			return err
+		}
+	}, transaction.Middleware(app.begin))
+	app.POST("/", func(c echo.Context) error { return errors.Join(c.String(http.StatusConflict, "refused"), errTest) })
+	response, body := app.do(http.MethodPost, "/")
+	if err := <-returned; response.StatusCode != http.StatusConflict || body != "refused" || !errors.Is(err, errTest) {
+		t.Errorf("answered %d %q, and returned %v", response.StatusCode, body, err)
+	}
+}
+
+// TestMiddlewareThatCallsTwice has a middleware further out run the rest of the chain again, which is another request to this one.
+func TestMiddlewareThatCallsTwice(t *testing.T) {
+	app := open(t, openDatabase)
+	app.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if err := next(c); err != nil {
+				return err
+			}
+			return next(c)
+		}
+	}, transaction.Middleware(app.begin))
+	app.POST("/", func(c echo.Context) error { return save(c, "a") })
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 200 || app.values() != "a a" {
+		t.Errorf("answered %d %q, the database holds %q", response.StatusCode, body, app.values())
+	}
+}
+
+// TestNestedRequestsTakeTurns has a request wait for its turn until its deadline, while another one is served.
+func TestNestedRequestsTakeTurns(t *testing.T) {
+	app := open(t, openDatabase)
+	outer, err := app.client.Tx(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer outer.Rollback()
+	app.Use(transaction.Middleware(transaction.Nested(outer.Client())))
+	post := func(path string, limit time.Duration) int {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
+		defer cancel()
+		recorder := httptest.NewRecorder()
+		app.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, path, nil).WithContext(ctx))
+		return recorder.Code
+	}
+	app.POST("/second", func(c echo.Context) error { transaction.Client[*ent.Client](c); return nil })
+	app.POST("/first", func(c echo.Context) error {
+		transaction.Client[*ent.Client](c)
+		if status := post("/second", 50*time.Millisecond); status != http.StatusServiceUnavailable {
+			t.Errorf("the second request was answered %d", status)
+		}
+		return nil
+	})
+	if status := post("/first", time.Minute); status != http.StatusOK {
+		t.Errorf("the first request was answered %d", status)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -49,6 +50,7 @@ func TestOutcome(t *testing.T) {
 		{"204", func(c echo.Context) error { return c.NoContent(204) }, 204, true},
 		{"303", func(c echo.Context) error { return c.Redirect(303, "/") }, 303, true},
 		{"400 written", func(c echo.Context) error { return c.String(400, "no") }, 400, false},
+		{"400 written, and an error", func(c echo.Context) error { return errors.Join(c.String(400, "no"), errTest) }, 400, false},
 		{"500 written", func(c echo.Context) error { return c.String(500, "no") }, 500, false},
 		{"500 written past Echo", func(c echo.Context) error { c.Response().Writer.WriteHeader(500); return nil }, 500, false},
 		{"an error", func(echo.Context) error { return errTest }, 500, false},
@@ -117,7 +119,7 @@ func TestFailedCommit(t *testing.T) {
 	if response.Header.Get(echo.HeaderLocation) != "" || len(response.Cookies()) != 0 {
 		t.Errorf("headers of the dropped response have left: %v", response.Header)
 	}
-	if seen == nil || !strings.Contains(strings.ToUpper(seen.Error()), "FOREIGN KEY") {
+	if seen == nil || !strings.HasPrefix(seen.Error(), "commit transaction: ") || !strings.Contains(strings.ToUpper(seen.Error()), "FOREIGN KEY") {
 		t.Errorf("the error handler saw %v", seen)
 	}
 	if got := app.values(); got != "" {
@@ -275,6 +277,21 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
+// TestDeadlineOfAReplacedRequest has a handler continue without the deadline, after it has passed.
+func TestDeadlineOfAReplacedRequest(t *testing.T) {
+	app := open(t, openDatabase)
+	app.Use(middleware.ContextTimeout(50*time.Millisecond), transaction.Middleware(app.begin))
+	app.POST("/", func(c echo.Context) error {
+		<-c.Request().Context().Done()
+		c.SetRequest(c.Request().WithContext(context.WithoutCancel(c.Request().Context())))
+		return c.String(http.StatusCreated, "stored")
+	})
+	response, body := app.do(http.MethodPost, "/")
+	if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "1" { // ContextTimeout has no such header
+		t.Errorf("answered %d %q %v", response.StatusCode, body, response.Header)
+	}
+}
+
 func TestPanicInACommitHook(t *testing.T) {
 	app := start(t)
 	e := echo.New()
@@ -297,10 +314,14 @@ func TestPanicInACommitHook(t *testing.T) {
 
 // TestCommitHookThatDoesNotCommit has an OnCommit hook of ent's return an error without calling the next committer.
 func TestCommitHookThatDoesNotCommit(t *testing.T) {
-	for name, opened := range databases {
+	opened := maps.Clone(databases)
+	failing := &faults{}
+	opened["a driver whose ROLLBACK fails"] = failing.openDatabase
+	failing.fail(rollback, 1, errRollback)
+	for name, database := range opened {
 		t.Run(name, func(t *testing.T) {
-			app := open(t, opened)
-			var outcome transaction.Outcome
+			app := open(t, database)
+			var report transaction.Report
 			app.Use(transaction.Middleware(func(ctx context.Context, options *sql.TxOptions) (*ent.Tx, error) {
 				tx, err := app.client.BeginTx(ctx, options)
 				if err == nil {
@@ -309,12 +330,16 @@ func TestCommitHookThatDoesNotCommit(t *testing.T) {
 					})
 				}
 				return tx, err
-			}, transaction.Observe(func(_ context.Context, r transaction.Report) { outcome = r.Outcome })))
+			}, transaction.Observe(func(_ context.Context, r transaction.Report) { report = r })))
 			app.POST("/", func(c echo.Context) error { return save(c, "a") })
 			recorder := httptest.NewRecorder()
 			app.ServeHTTP(recorder, httptest.NewRequest(http.MethodPost, "/", nil))
-			if recorder.Code != 500 || outcome != transaction.CommitFailed {
-				t.Errorf("answered %d, outcome %q", recorder.Code, outcome)
+			if recorder.Code != 500 || report.Outcome != transaction.CommitFailed || !errors.Is(report.Reason, errTest) {
+				t.Errorf("answered %d, outcome %q after %v", recorder.Code, report.Outcome, report.Reason)
+			}
+			failed := errors.Is(report.Reason, errRollback)
+			if _, sound := databases[name]; failed == sound || failed != strings.Contains(report.Reason.Error(), "roll back transaction: ") {
+				t.Errorf("the reason has the error of ROLLBACK: %t: %v", failed, report.Reason)
 			}
 			app.nothingInUse()
 			if got := app.values(); got != "" {
@@ -326,10 +351,13 @@ func TestCommitHookThatDoesNotCommit(t *testing.T) {
 
 func TestReadingRouteCannotWrite(t *testing.T) {
 	app := start(t)
-	app.GET("/read", func(c echo.Context) error { return save(c, "a") })
+	reading := []string{http.MethodGet, http.MethodHead, http.MethodOptions}
+	app.Match(reading, "/read", func(c echo.Context) error { return save(c, "a") })
 	app.GET("/write", func(c echo.Context) error { return save(c, "b") }, transaction.Write)
-	if response, _ := app.do(http.MethodGet, "/read"); response.StatusCode != 500 {
-		t.Errorf("a GET that writes was answered with %d", response.StatusCode)
+	for _, method := range reading {
+		if response, _ := app.do(method, "/read"); response.StatusCode != 500 {
+			t.Errorf("a %s that writes was answered with %d", method, response.StatusCode)
+		}
 	}
 	if response, _ := app.do(http.MethodGet, "/write"); response.StatusCode != 200 {
 		t.Errorf("a GET that may write was answered with %d", response.StatusCode)
@@ -469,7 +497,7 @@ func TestTransactionThatCannotBegin(t *testing.T) {
 	})
 	recorder := httptest.NewRecorder()
 	e.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, "/", nil))
-	if !errors.Is(seen, errTest) || recorder.Code != 503 {
+	if !errors.Is(seen, errTest) || !strings.HasPrefix(seen.Error(), "begin transaction: ") || recorder.Code != 503 {
 		t.Errorf("answered %d after %v", recorder.Code, seen)
 	}
 }

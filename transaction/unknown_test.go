@@ -71,12 +71,29 @@ func TestUnknownOutcomeStays(t *testing.T) {
 			if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 500 {
 				t.Errorf("answered %d %q", response.StatusCode, body)
 			}
-			if report.Outcome != transaction.CommitUnknown || name != "a panic" && !errors.Is(seen, errUnknown) {
+			both := errors.Is(seen, errUnknown) && (name != "an error" || errors.Is(seen, errTest))
+			if report.Outcome != transaction.CommitUnknown || name != "a panic" && !both {
 				t.Errorf("the outcome is %q, the error handler saw %v", report.Outcome, seen)
 			}
 			if got := app.values(); got != "a" {
 				t.Errorf("the database holds %q", got)
 			}
 		})
+	}
+}
+
+func TestUnknownOutcomeIsRepeatedOnlyWithRetry(t *testing.T) {
+	faults := &faults{}
+	app := open(t, faults.openDatabase)
+	app.Use(transaction.Middleware(app.begin, unknown))
+	attempts := 0
+	app.POST("/", func(c echo.Context) error {
+		attempts++
+		transaction.Idempotent(c)
+		return save(c, "a")
+	})
+	faults.fail(commit, 1, errUnknown)
+	if response, body := app.do(http.MethodPost, "/"); response.StatusCode != 500 || attempts != 1 {
+		t.Errorf("answered %d %q after %d attempts", response.StatusCode, body, attempts)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"mime/multipart"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,6 +43,8 @@ func TestUploadedFilesAreRemoved(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			app := open(t, openDatabase)
+			var log bytes.Buffer
+			test.options = append(test.options, transaction.Log(slog.New(slog.NewTextHandler(&log, nil))))
 			files := temporaryFiles(t)
 			left := make(chan []string, 1)
 			app.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
@@ -77,35 +80,46 @@ func TestUploadedFilesAreRemoved(t *testing.T) {
 			if files := <-left; len(files) != 0 {
 				t.Errorf("the request has left %q", files)
 			}
+			app.server.Close() // waits for the request's end
+			if strings.Contains(log.String(), "remove uploaded files") {
+				t.Errorf("the log has %q", &log)
+			}
 		})
 	}
 }
 
 // TestUploadedFilesOfAMiddlewareStay has a middleware further out parse the form: it is not the attempt's to clean up.
 func TestUploadedFilesOfAMiddlewareStay(t *testing.T) {
-	app := open(t, openDatabase)
-	files := temporaryFiles(t)
-	stayed := make(chan []string, 1)
-	app.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			if err := c.Request().ParseMultipartForm(1); err != nil {
-				return err
+	for name, handler := range map[string]echo.HandlerFunc{
+		"used": func(c echo.Context) error { _, err := c.FormFile("file"); return err },
+		"replaced by a request without a form": func(c echo.Context) error {
+			c.SetRequest(httptest.NewRequest(http.MethodPost, "/", nil))
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := open(t, openDatabase)
+			files := temporaryFiles(t)
+			stayed := make(chan []string, 1)
+			app.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
+				return func(c echo.Context) error {
+					if err := c.Request().ParseMultipartForm(1); err != nil {
+						return err
+					}
+					err := next(c)
+					stayed <- files()
+					return err
+				}
+			}, transaction.Middleware(app.begin, transaction.Retry(database.IsRepeatable), transaction.Context(ent.NewContext)))
+			app.POST("/", handler)
+			contentType, body := upload(t)
+			if response, body := app.send(http.MethodPost, "/", contentType, body); response.StatusCode != 200 {
+				t.Errorf("answered %d %q", response.StatusCode, body)
 			}
-			err := next(c)
-			stayed <- files()
-			return err
-		}
-	}, transaction.Middleware(app.begin, transaction.Retry(database.IsRepeatable), transaction.Context(ent.NewContext)))
-	app.POST("/", func(c echo.Context) error {
-		_, err := c.FormFile("file")
-		return err
-	})
-	contentType, body := upload(t)
-	if response, body := app.send(http.MethodPost, "/", contentType, body); response.StatusCode != 200 {
-		t.Errorf("answered %d %q", response.StatusCode, body)
-	}
-	if files := <-stayed; len(files) != 1 {
-		t.Errorf("after the transaction the middleware finds %q", files)
+			if files := <-stayed; len(files) != 1 {
+				t.Errorf("after the transaction the middleware finds %q", files)
+			}
+		})
 	}
 }
 
@@ -130,7 +144,7 @@ func TestUploadedFilesThatCannotBeRemoved(t *testing.T) {
 		t.Errorf("answered %d %q", response.StatusCode, body)
 	}
 	app.server.Close() // waits for the request's end
-	if !strings.Contains(log.String(), "remove uploaded files") {
+	if !strings.Contains(log.String(), "remove uploaded files") || strings.Contains(log.String(), "error=<nil>") {
 		t.Errorf("the log has %q", &log)
 	}
 }
