@@ -27,7 +27,7 @@
 //   - Readers wait for writers only as described under Limits.
 //   - When SQLite itself ends a transaction (a full disk, INSERT OR ROLLBACK), or the shared commit fails, all that share it
 //     fail, even those that roll back: they may have read writes that were undone.
-//   - After the file or its write-ahead log was deleted, renamed or replaced, writing fails ([ErrFileReplaced]).
+//   - After the file, its write-ahead log or the log's index was deleted, renamed or replaced, writing fails ([ErrFileReplaced]).
 //
 // # PostgreSQL
 //

@@ -18,7 +18,7 @@ var (
 	// write-ahead log outgrew its bound. Rows that a reader has open end early, so its Commit returns this, too.
 	ErrHeldTooLong = errors.New("the transaction was ended: it blocked others for too long")
 
-	errUnknown   = errors.New("the connection was lost before the answer to COMMIT: it is not known whether the transaction was committed")
+	errUnknown   = errors.New("it is not known whether the transaction was committed")
 	errLost      = errors.New("the connection to the database was lost")
 	errUnsent    = errors.New("the statement was not sent")
 	errShared    = errors.New("the commit was shared") // marks an error of which most members of the group are not the cause
@@ -46,6 +46,7 @@ const (
 	resultNotADB     = 26
 
 	resultBusySnapshot = resultBusy | 2<<8       // another connection has written since the transaction first read
+	resultFlush        = 10 | 4<<8               // SQLITE_IOERR_FSYNC
 	resultCommitHook   = resultConstraint | 2<<8 // control has refused a COMMIT
 )
 
@@ -102,8 +103,9 @@ func IsRepeatable(err error) bool {
 	return result(err) == resultBusySnapshot || errors.Is(err, errShared) || state(err, stateSerialization, stateDeadlock)
 }
 
-// IsUnknown reports whether err means that a server's answer to COMMIT, or to a statement outside of a transaction, is missing:
-// either everything is kept or nothing, but it is not known which.
+// IsUnknown reports whether err means that either everything is kept or nothing, but it is not known which. A server's answer to
+// COMMIT, or to a statement outside of a transaction, is missing; or SQLite's file was taken away during COMMIT, or its disk failed and
+// what was written cannot be undone.
 func IsUnknown(err error) bool { return errors.Is(err, errUnknown) }
 
 // refusedToWrite reports whether a reader's connection has refused a statement because it writes.

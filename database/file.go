@@ -4,21 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 )
 
-// ErrFileReplaced is the error of a write after the database's file or its write-ahead log was deleted, renamed or replaced.
-// Nothing is written until the database is closed and opened again. New content in the same file, as cp writes it, is not
+// ErrFileReplaced is the error of a write after the database's file, its write-ahead log or the log's index was deleted, renamed or
+// replaced. Nothing is written until the database is closed and opened again. New content in the same file, as cp writes it, is not
 // noticed: restore a backup only while no process has the file open.
 var ErrFileReplaced = errors.New("the database's file was deleted, renamed or replaced while it was open")
 
-// file is the database's file and its write-ahead log as they were opened.
+// file is the database's file, its write-ahead log and the index of the log, as they were opened. Processes that have different ones
+// of the index do not see each other's locks, and would write over each other's commits.
 type file struct {
-	path, log     string // the log is beside the file, and not beside a symbolic link to it
-	pathID, logID identity
-	lost          atomic.Pointer[error] // why nothing is written any more; set by the writer
+	path, log, index       string // the log and the index are beside the file, and not beside a symbolic link to it
+	pathID, logID, indexID identity
+	lost                   atomic.Pointer[error] // why nothing is written any more; set by the writer
 }
 
 // openFile returns the file that is open at path.
@@ -27,19 +29,21 @@ func openFile(path string) (*file, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &file{path: path, log: target + "-wal"}
-	if f.pathID, _, err = identify(f.path); err != nil {
-		return nil, err
+	f := &file{path: path, log: target + "-wal", index: target + "-shm"}
+	if f.pathID, _, err = identify(f.path); err == nil {
+		f.logID, _, err = identify(f.log)
 	}
-	f.logID, _, err = identify(f.log)
+	if err == nil {
+		f.indexID, _, err = identify(f.index)
+	}
 	return f, err
 }
 
-// check is sizes for the writer: after an error, nothing is written any more, because SQLite would go on writing into a file that has
-// lost its name. Each commit pays a few microseconds for it.
+// check is sizes for the writer: after ErrFileReplaced, nothing is written any more, because SQLite would go on writing into a file
+// that has lost its name. Each commit pays a few microseconds for it.
 func (f *file) check() (logSize int64, err error) {
 	_, logSize, err = f.sizes()
-	if err != nil {
+	if errors.Is(err, ErrFileReplaced) {
 		lost := err
 		f.lost.Store(&lost)
 	}
@@ -52,15 +56,31 @@ func (f *file) sizes() (size, logSize int64, err error) {
 	if lost := f.lost.Load(); lost != nil {
 		return 0, 0, *lost
 	}
-	pathID, size, err := identify(f.path)
-	if err != nil || !pathID.same(f.pathID) {
-		return 0, 0, fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, f.path)
+	if size, err = f.pathID.sizeOf(f.path); err == nil {
+		logSize, err = f.logID.sizeOf(f.log)
 	}
-	logID, logSize, err := identify(f.log)
-	if err != nil || !logID.same(f.logID) {
-		return 0, 0, fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, f.log)
+	if err == nil {
+		_, err = f.indexID.sizeOf(f.index)
 	}
-	return size, logSize, nil
+	return size, logSize, err
+}
+
+// sizeOf returns the size of the file at path, or ErrFileReplaced if there is none, or another.
+func (i identity) sizeOf(path string) (size int64, err error) {
+	found, size, err := identify(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("look at %s: %w", path, err)
+	}
+	if err != nil || !found.same(i) {
+		return 0, fmt.Errorf("%w: %s: nothing is written until it is opened again", ErrFileReplaced, path)
+	}
+	return size, nil
+}
+
+// indexedAnew reports whether another process has made an index of its own, because the one that is open was deleted.
+func (f *file) indexedAnew() bool {
+	id, _, err := identify(f.index)
+	return err == nil && !id.same(f.indexID)
 }
 
 // The bounds of the write-ahead log.

@@ -9,18 +9,19 @@ import (
 	"daybook/database/databasetest"
 )
 
-// TestFileThatIsReplaced has the file, or its log, taken away while it is open, and two transactions that share a commit. Neither
-// is acknowledged, and nothing is written until the database is opened again.
+// TestFileThatIsReplaced has the file, its log or the log's index taken away while it is open, and two transactions that share a
+// commit. Neither is acknowledged, and nothing is written until the database is opened again.
 func TestFileThatIsReplaced(t *testing.T) {
 	replace := func(path string) error {
 		return errors.Join(os.Remove(path), os.WriteFile(path, []byte("another"), 0o600))
 	}
 	for name, take := range map[string]func(path string) error{
-		"deleted":      os.Remove,
-		"renamed":      func(path string) error { return os.Rename(path, path+".old") },
-		"replaced":     replace,
-		"log deleted":  func(path string) error { return os.Remove(path + "-wal") },
-		"log replaced": func(path string) error { return replace(path + "-wal") },
+		"deleted":       os.Remove,
+		"renamed":       func(path string) error { return os.Rename(path, path+".old") },
+		"replaced":      replace,
+		"log deleted":   func(path string) error { return os.Remove(path + "-wal") },
+		"log replaced":  func(path string) error { return replace(path + "-wal") },
+		"index deleted": func(path string) error { return os.Remove(path + "-shm") },
 		"folder renamed": func(path string) error {
 			return os.Rename(filepath.Dir(path), filepath.Dir(path)+".old")
 		},
@@ -57,6 +58,9 @@ func TestFileThatIsReplaced(t *testing.T) {
 			}
 			if _, err := driver.ExecContext(t.Context(), "DELETE FROM note"); !errors.Is(err, ErrFileReplaced) {
 				t.Errorf("a statement outside of transactions: %v", err)
+			}
+			if stored := notes(t, driver); stored != "before" { // or it would be there if the file came back
+				t.Errorf("the file that is open has %q", stored)
 			}
 		})
 	}

@@ -189,21 +189,19 @@ func (w *writer) exec(statement string) (err error) {
 func (w *writer) end(err error) {
 	g := w.group
 	w.group = nil
-	commit := err == nil && g.kept > 0 // a COMMIT of nothing would flush pages that have not changed
-	if commit {
-		begun := time.Now()
-		err = w.exec("COMMIT")
-		g.took = time.Since(begun)
-	}
 	var logSize int64
-	if commit && err == nil {
-		logSize, err = w.file.check()
-	} else { // a COMMIT that fails leaves the transaction open, if a deferred constraint or a full disk is the reason
+	if err == nil && g.kept > 0 { // a COMMIT of nothing would flush pages that have not changed
+		logSize, err = w.commit(g)
+	}
+	if err != nil || g.kept == 0 { // a failed COMMIT leaves the transaction open, if a deferred constraint or a full disk is the reason
 		_, rollbackErr := rollBack(w.conn)
+		if result(err) == resultFlush && w.overwrite() != nil {
+			err = fmt.Errorf("%w: %w", errUnknown, err)
+		}
 		if rollbackErr != nil {
 			w.disconnect()
 		}
-		if err = errors.Join(err, rollbackErr); err != nil && g.size > 1 {
+		if err = errors.Join(err, rollbackErr); err != nil && g.size > 1 && !errors.Is(err, ErrFileReplaced) {
 			w.mu.Lock()
 			w.soloUntil = time.Now().Add(soloTime)
 			w.mu.Unlock()
@@ -213,6 +211,33 @@ func (w *writer) end(err error) {
 	g.err = err
 	close(g.done)
 	w.trim(logSize)
+}
+
+// commit commits the group. If the file is gone, it writes nothing, or what was refused would be there when the file comes back. If
+// the file goes meanwhile, nobody knows whether that happens.
+func (w *writer) commit(g *group) (logSize int64, err error) {
+	if _, err := w.file.check(); err != nil {
+		return 0, err
+	}
+	begun := time.Now()
+	err = w.exec("COMMIT")
+	if g.took = time.Since(begun); err != nil {
+		return 0, err
+	}
+	if logSize, err = w.file.check(); errors.Is(err, ErrFileReplaced) {
+		return 0, fmt.Errorf("%w: %w", errUnknown, err)
+	}
+	return logSize, nil
+}
+
+// overwrite undoes a COMMIT whose flush has failed. The end of the log has it whole, and the next process to open the file would take
+// it for committed. A commit that changes nothing is written over it.
+func (w *writer) overwrite() error {
+	_, err := w.conn.ExecContext(context.Background(), "BEGIN IMMEDIATE; CREATE TABLE daybook_probe (a); DROP TABLE daybook_probe; COMMIT")
+	if err != nil {
+		_, _ = rollBack(w.conn)
+	}
+	return err
 }
 
 // giveBack passes the turn on once the rows are closed. It rolls back what a script has left open: BEGIN, and an error before its

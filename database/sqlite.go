@@ -163,6 +163,12 @@ func explain(path string, err error) string {
 // Close closes the database. Connections in use close when they are given back. The last one removes the write-ahead log.
 func (d *sqliteDriver) Close() error {
 	d.watch.stop()
+	if d.writer.file != nil && d.writer.file.indexedAnew() {
+		// With the last connection, SQLite would remove the log, and with it what the other process has written. This one stays.
+		ctx, cancel := context.WithTimeout(context.Background(), trimWait)
+		defer cancel()
+		_, _ = d.readers.db.Conn(ctx) // if none is free, those in use stay
+	}
 	return errors.Join(d.readers.db.Close(), d.writer.close())
 }
 

@@ -35,9 +35,9 @@ func (a app) fail(err error, c echo.Context) {
 		c.Request().PostForm.Del("key") // nothing was recorded with it
 	} else if c.Request().PostForm.Get("key") != "" {
 		problem.Status, problem.Detail = http.StatusServiceUnavailable, "It is not known whether the message was recorded, because the "+
-			"connection to the database was lost. Please send it again: with its idempotency key, it is recorded only once."
+			"database failed just then. Please send it again: with its idempotency key, it is recorded only once."
 	} else if strings.HasPrefix(c.Path(), "/messages/") {
-		problem.Detail = "It is not known whether the message was removed, because the connection to the database was lost. " +
+		problem.Detail = "It is not known whether the message was removed, because the database failed just then. " +
 			"Please look whether it is still there."
 	}
 	if problem.Status >= http.StatusInternalServerError && errors.Is(ctx.Err(), context.Canceled) {
@@ -80,8 +80,8 @@ func describe(err error) (status int, sentence string) {
 	var refused *echo.HTTPError
 	switch {
 	case database.IsUnknown(err): // whatever was said after that
-		return http.StatusInternalServerError, "It is not known whether the message was recorded, because the connection to the " +
-			"database was lost. Please look for it before you send it again."
+		return http.StatusInternalServerError, "It is not known whether the message was recorded, because the database failed " +
+			"just then. Please look for it before you send it again."
 	case errors.As(err, &invalid):
 		return http.StatusUnprocessableEntity, "The message " + invalid.Error() + "."
 	case errors.Is(err, echo.ErrNotFound):
