@@ -91,6 +91,7 @@ func New(config Config) *echo.Echo {
 		transaction.Unknown(database.IsUnknown),
 		transaction.Trace(database.Trace),
 		transaction.Observe(a.metrics.observeTransaction),
+		transaction.MaxHeld(1<<20+6*a.maxMessage), // a character may be answered as six: \u0001
 		transaction.Log(a.log),
 	)
 

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"daybook/database/databasetest"
+	"daybook/handlers"
 )
 
 const (
@@ -79,6 +82,17 @@ func TestMessage(t *testing.T) {
 				t.Errorf("recorded %q, want %q", values[min(i, len(values)):], test.want)
 			}
 		})
+	}
+}
+
+// TestLargestMessageIsRecorded has an answer that is as long as any can be: each byte is written as six.
+func TestLargestMessageIsRecorded(t *testing.T) {
+	const largest = 200 << 10
+	b := openConfigured(t, databasetest.New(t), handlers.Config{MaxMessage: largest})
+	for _, accept := range []string{"text/plain", "application/json"} {
+		if got := b.send("POST", "/record", strings.Repeat("\x01", largest), "Content-Type", "text/plain", "Accept", accept); got.status != 201 {
+			t.Errorf("as %s: answered %d %.100s", accept, got.status, got.body)
+		}
 	}
 }
 
