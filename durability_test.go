@@ -3,13 +3,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,8 +21,6 @@ import (
 	"time"
 
 	entsql "entgo.io/ent/dialect/sql"
-
-	"daybook/database"
 )
 
 // TestKilledServerKeepsWhatItAcknowledged kills the server at a random moment while many record, starts it again, and
@@ -78,27 +79,9 @@ func (s *process) recordUntilKilled(round, enough int, acknowledged map[string]b
 // checkBook sees that the database is whole, and holds each acknowledged message once.
 func checkBook(t *testing.T, path string, acknowledged map[string]bool) {
 	t.Helper()
-	driver, err := database.Open(t.Context(), path)
+	times, err := readBook(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
-	}
-	defer driver.Close()
-	read := func(query string) (values []string) {
-		var rows entsql.Rows
-		if err := driver.Query(t.Context(), query, []any{}, &rows); err != nil {
-			t.Fatal(err)
-		}
-		if err := entsql.ScanSlice(rows, &values); err != nil {
-			t.Fatal(err)
-		}
-		return values
-	}
-	if result := read("PRAGMA integrity_check"); len(result) != 1 || result[0] != "ok" {
-		t.Fatalf("integrity check: %v", result)
-	}
-	times := map[string]int{}
-	for _, value := range read("SELECT value FROM messages") {
-		times[value]++
 	}
 	for value := range acknowledged {
 		if times[value] != 1 {
@@ -107,16 +90,47 @@ func checkBook(t *testing.T, path string, acknowledged map[string]bool) {
 	}
 }
 
+// readBook opens the database as a start does, and returns how often it has each message, or an error if it is not whole.
+func readBook(ctx context.Context, path string) (times map[string]int, err error) {
+	driver, err := (&commandLine{Database: path}).openDatabase(ctx, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	defer driver.Close()
+	read := func(query string) (values []string, err error) {
+		var rows entsql.Rows
+		if err = driver.Query(ctx, query, []any{}, &rows); err == nil {
+			err = entsql.ScanSlice(rows, &values)
+		}
+		return values, err
+	}
+	if result, err := read("PRAGMA integrity_check"); err != nil || len(result) != 1 || result[0] != "ok" {
+		return nil, fmt.Errorf("integrity check: %q, %v", result, err)
+	}
+	values, err := read("SELECT value FROM messages")
+	times = map[string]int{}
+	for _, value := range values {
+		times[value]++
+	}
+	return times, err
+}
+
+// trace has strace write the system calls of a command to a file.
+func trace(t *testing.T, command *exec.Cmd, calls string, options ...string) {
+	t.Helper()
+	strace := need(t, "strace")
+	// -D makes the command, not strace, the process that is started, and signalled.
+	command.Args = slices.Concat([]string{strace, "-D", "-f", "-o", calls}, options, command.Args)
+	command.Path = strace
+}
+
 // TestFlushComesBeforeTheAnswer watches the system calls of a server that is asked to record one message after another: before
 // each 201 that is written there is a flush of its own.
 func TestFlushComesBeforeTheAnswer(t *testing.T) {
-	strace := need(t, "strace")
 	folder := t.TempDir()
 	calls := filepath.Join(folder, "calls")
 	command := daybook(t, folder, "--listen=127.0.0.1:0")
-	// -D makes the server, not strace, the process that is started, and signalled.
-	command.Args = append([]string{strace, "-D", "-f", "-e", "trace=fsync,fdatasync,write", "-s", "12", "-o", calls}, command.Args...)
-	command.Path = strace
+	trace(t, command, calls, "-e", "trace=fsync,fdatasync,write", "-s", "12")
 	s := serveCommand(t, command)
 	for i := range 20 {
 		if status, body := s.post(fmt.Sprint(i)); status != http.StatusCreated {

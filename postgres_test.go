@@ -496,6 +496,9 @@ func follow(t *testing.T, address string, last *atomic.Int64) (book []string) {
 			}
 			newest, _ = strconv.Atoi(fields[0])
 			book, progress = append(book, fields[0]+"\t"+fields[2]), time.Now()
+			if int64(newest) == last.Load() {
+				break
+			}
 		}
 		response.Body.Close()
 	}
@@ -548,7 +551,7 @@ func cutListeners(t *testing.T, driver dialect.Driver, end chan struct{}) {
 func stored(t *testing.T, driver dialect.Driver) (book []string) {
 	t.Helper()
 	var rows entsql.Rows
-	if err := driver.Query(t.Context(), "SELECT id || E'\\t' || value FROM messages ORDER BY id", []any{}, &rows); err != nil {
+	if err := driver.Query(t.Context(), "SELECT id || '\t' || value FROM messages ORDER BY id", []any{}, &rows); err != nil {
 		t.Fatal(err)
 	}
 	defer rows.Close()
