@@ -89,7 +89,7 @@ func runTraced(t *testing.T, folder string, signal os.Signal, options ...string)
 		if log, err = os.ReadFile(calls); err != nil {
 			t.Fatal(err)
 		}
-		return bytes.Contains(log, fmt.Appendf(nil, "\n%d +++ ", s.command.Process.Pid))
+		return bytes.Contains(log, fmt.Appendf(nil, "\n%-5d +++ ", s.command.Process.Pid))
 	})
 	v.told[filler] = http.StatusCreated
 	d.sent = v.told
