@@ -3,7 +3,6 @@ package database
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"io"
@@ -18,7 +17,10 @@ import (
 
 // pipeliner opens connections that send BEGIN together with the transaction's first statement. That saves a round trip, and the server
 // about a quarter of its time for a short transaction.
-type pipeliner struct{ config *pgx.ConnConfig }
+type pipeliner struct {
+	config  *pgx.ConnConfig
+	silence *silence
+}
 
 func (p pipeliner) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
 
@@ -29,7 +31,11 @@ func (p pipeliner) Connect(ctx context.Context) (driver.Conn, error) {
 		if c.ending.Load() {
 			return nil, errNoCancel
 		}
-		return p.config.DialFunc(ctx, network, address)
+		conn, err := p.config.DialFunc(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return p.silence.add(conn), nil
 	}
 	// pgx's ping before a connection is used again would wait for a server that does not answer, without a limit.
 	noPing := stdlib.OptionShouldPing(func(context.Context, stdlib.ShouldPingParams) bool { return false })
@@ -64,17 +70,21 @@ func (c *pipelined) server() *pgconn.PgConn { return c.Conn.Conn().PgConn() }
 
 // there reports whether the server has not closed the connection. It does not ask the server, unless something has arrived.
 func (c *pipelined) there() bool {
-	network := c.server().Conn()
-	if encrypted, ok := network.(*tls.Conn); ok {
-		network = encrypted.NetConn()
-	}
-	received, err := peek(network)
+	received, err := peek(innermost(c.server().Conn()))
 	if received { // a notice, or why the server ends it
 		ctx, cancel := endingContext()
 		defer cancel()
 		err = c.server().Ping(ctx)
 	}
 	return err == nil
+}
+
+// innermost returns the connection under TLS, and under what counts its reads.
+func innermost(conn net.Conn) net.Conn {
+	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		return innermost(wrapped.NetConn())
+	}
+	return conn
 }
 
 // cancelled marks a connection on which a statement was cancelled.

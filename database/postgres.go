@@ -29,6 +29,7 @@ type postgresDriver struct {
 	pool        *pool
 	writers     *places // for three quarters of the pool: if all that write wait for a standby, others can read
 	watch       *watch
+	silence     *silence
 }
 
 // openPostgres opens the database that the URL names.
@@ -67,9 +68,14 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 	}
 	config.OnNotice = noteUnreplicated
 
-	d := &postgresDriver{config: config, writers: newPlaces(max(1, size*3/4)), watch: &watch{open: map[*tx]time.Time{}}}
+	d := &postgresDriver{
+		config:  config,
+		writers: newPlaces(max(1, size*3/4)),
+		watch:   &watch{open: map[*tx]time.Time{}},
+		silence: watchSilence(config),
+	}
 	d.Conn = entsql.Conn{ExecQuerier: d}
-	d.pool = newPool(sql.OpenDB(pipeliner{config}), size)
+	d.pool = newPool(sql.OpenDB(pipeliner{config, d.silence}), size)
 	d.pool.db.SetConnMaxLifetime(parsed.MaxConnLifetime)
 	d.pool.db.SetConnMaxIdleTime(parsed.MaxConnIdleTime)
 	var encoding string
@@ -86,6 +92,7 @@ func openPostgres(ctx context.Context, url string) (dialect.Driver, error) {
 
 func (d *postgresDriver) Close() error {
 	d.watch.stop()
+	d.silence.stop()
 	return d.pool.db.Close()
 }
 

@@ -41,6 +41,7 @@ func TestServer(t *testing.T) {
 		"held too long":                    testHeldTooLong,
 		"statistics":                       testStatistics,
 		"server that answers nothing":      testPingEnds,
+		"server that falls silent":         testSilence,
 		"what Open refuses":                testOpenRefuses,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -574,4 +575,56 @@ func testPingEnds(t *testing.T, server *databasetest.Server) {
 	}
 	thaw()
 	waitFor(t, "the server answers again", func() bool { return database.Ping(t.Context(), driver) == nil })
+}
+
+// testSilence has a server fall silent while statements of all kinds run. They end. A long statement of a server that answers others
+// does not.
+func testSilence(t *testing.T, server *databasetest.Server) {
+	direct, url := openOn(t, server, "")
+	p, through := databasetest.Through(t, "127.0.0.1:0", url, nil)
+	driver, other := reopen(t, through), reopen(t, through) // with a connection each that nobody uses when the server falls silent
+	begun, reading := begin(t, driver, false), begin(t, driver, true)
+	exec(t, begun, "INSERT INTO note VALUES ('refused')")
+	var rows entsql.Rows
+	if err := reading.Query(t.Context(), "SELECT repeat('x', 10000), pg_sleep(0.01) FROM generate_series(1, 10000)", []any{}, &rows); err != nil {
+		t.Fatal(err)
+	}
+	fresh := begin(t, driver, false)
+	thaw := p.Freeze()
+	frozen := time.Now()
+	var running sync.WaitGroup
+	for name, test := range map[string]struct {
+		run   func() error
+		means func(error) bool
+	}{
+		"in a transaction":        {func() error { return begun.Exec(t.Context(), "SELECT 1", []any{}, nil) }, database.IsBusy},
+		"first in a transaction":  {func() error { return fresh.Exec(t.Context(), "SELECT 1", []any{}, nil) }, database.IsBusy},
+		"outside, reads":          {func() error { return driver.Query(t.Context(), "SELECT 1", []any{}, &entsql.Rows{}) }, database.IsBusy},
+		"outside, perhaps writes": {func() error { return other.Exec(t.Context(), "SELECT 1", []any{}, nil) }, database.IsUnknown},
+		"rows": {func() error {
+			for rows.Next() {
+			}
+			return rows.Err()
+		}, func(err error) bool { return err != nil }},
+	} {
+		running.Go(func() {
+			if err := test.run(); !test.means(err) || time.Since(frozen) > 20*time.Second {
+				t.Errorf("%s: after %s: %v", name, time.Since(frozen), err)
+			}
+		})
+	}
+	running.Go(func() { exec(t, direct, "SELECT pg_sleep(16)") })
+	running.Wait()
+	thaw()
+	for name, tx := range map[string]dialect.Tx{"begun": begun, "fresh": fresh, "reading": reading} {
+		if err := tx.Commit(); err == nil || database.IsUnknown(err) {
+			t.Errorf("COMMIT, %s: %v", name, err)
+		}
+	}
+	eventually(t, 10*time.Second, "the server answers again", func() bool {
+		return driver.Exec(t.Context(), "INSERT INTO note VALUES ('last')", []any{}, nil) == nil
+	})
+	if book := text(t, direct, "SELECT string_agg(value, ' ') FROM note"); book != "last" {
+		t.Errorf("recorded: %s", book)
+	}
 }
