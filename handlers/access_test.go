@@ -93,7 +93,8 @@ func TestEveryRouteHasARule(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := openWith(t, databasetest.New(t), access)
 			b.recordFirst(bearer(token))
-			for _, route := range handlers.New(handlers.Config{Client: b.client, Driver: b.driver, Log: slog.New(slog.DiscardHandler)}).Routes() {
+			app := handlers.New(handlers.Config{Client: b.client, Driver: b.driver, Shutdown: t.Context(), Log: slog.New(slog.DiscardHandler)})
+			for _, route := range app.Routes() {
 				use := routes[route.Method+" "+route.Path]
 				if use == 0 {
 					t.Errorf("no rule for %s %s", route.Method, route.Path)

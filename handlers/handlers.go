@@ -70,6 +70,9 @@ func New(config Config) *echo.Echo {
 	if config.Keep > 0 {
 		go book.Keep(a.shutdown, config.Driver, config.Keep, a.hub.Forget, a.log)
 	}
+	if a.driver.Dialect() == dialect.SQLite {
+		go a.readiness.watch(a.shutdown)
+	}
 	a.metrics = newMetrics(a)
 	e.HTTPErrorHandler = a.fail
 	e.IPExtractor, e.SchemeExtractor = a.visitor, a.scheme

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"entgo.io/ent/dialect"
@@ -22,7 +23,7 @@ type readiness struct {
 	driver dialect.Driver
 	log    *slog.Logger
 	pings  singleflight.Group // so that requests, which need no token, occupy at most one connection
-	failed bool               // the last ping
+	failed atomic.Bool        // the last ping
 }
 
 // check returns why the database cannot be reached. It logs when that begins, and when it ends.
@@ -31,16 +32,32 @@ func (r *readiness) check() error {
 		ctx, cancel := context.WithTimeout(context.Background(), pingTimeout)
 		defer cancel()
 		err := database.Ping(ctx, r.driver)
-		switch failed := err != nil; {
-		case failed && !r.failed:
+		switch failed := r.failed.Swap(err != nil); {
+		case err != nil && !failed:
 			r.log.LogAttrs(ctx, slog.LevelError, "the database cannot be reached", slog.Any("error", err))
-		case !failed && r.failed:
+		case err == nil && failed:
 			r.log.LogAttrs(ctx, slog.LevelInfo, "the database can be reached again")
 		}
-		r.failed = err != nil
 		return nil, err
 	})
 	return err
+}
+
+// watchPause is the time between two looks at SQLite's file.
+const watchPause = time.Second
+
+// watch has check log that SQLite's file was taken away, and brought back, of a server that nobody asks for anything. It looks only at
+// the names and the sizes of the files.
+func (r *readiness) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		if _, err := database.Stats(ctx, r.driver); (err != nil) != r.failed.Load() {
+			_ = r.check() // which logs it
+		}
+		select {
+		case <-time.After(watchPause):
+		case <-ctx.Done():
+		}
+	}
 }
 
 // readyz answers whether requests can be served: what sends them here, a load balancer for example, must ask it.

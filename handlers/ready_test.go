@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"daybook/database/databasetest"
 	"daybook/ent"
@@ -60,6 +61,29 @@ func TestReadyWhileTheDatabaseCanBeReached(t *testing.T) {
 		if got := strings.Count(b.log.String(), what); got != want {
 			t.Errorf("the log has %s %d times, want %d:\n%s", what, got, want, b.log)
 		}
+	}
+}
+
+// TestIdleServerSaysThatItsFileIsGone takes the file away from a server that is asked for nothing, and brings it back.
+func TestIdleServerSaysThatItsFileIsGone(t *testing.T) {
+	databasetest.SQLiteOnly(t)
+	path := databasetest.New(t)
+	b := openAt(t, path)
+	for _, step := range []struct{ from, to, logged string }{
+		{path, path + ".away", `msg="the database cannot be reached" error="the database's file was deleted, renamed or replaced`},
+		{path + ".away", path, `msg="the database can be reached again"`},
+	} {
+		if err := os.Rename(step.from, step.to); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		for !strings.Contains(b.log.String(), step.logged) {
+			if time.Since(begun) > 5*time.Second { // it takes a second on a machine that does nothing else
+				t.Fatalf("the log has no %s:\n%s", step.logged, b.log)
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Logf("after %s: %s", time.Since(begun).Round(10*time.Millisecond), step.logged)
 	}
 }
 
