@@ -74,26 +74,31 @@ func runTraced(t *testing.T, folder string, signal os.Signal, options ...string)
 	calls := filepath.Join(t.TempDir(), "calls")
 	command := daybook(t, folder, "--listen=127.0.0.1:0")
 	trace(t, command, calls, append(options, "-y", "-xx", "-s", "100000", "-e", systemCalls)...)
+	log := filepath.Join(folder, "daybook.db-wal")
+	before := headOf(log)
 	s := serveCommand(t, command)
 	v := visit(t, 8, 0, s)
 	v.wait("messages are recorded", v.recorded, 40)
+	if before != "" && len(options) == 0 { // otherwise no copy may succeed
+		until(t, "the log is begun anew", func() bool { return headOf(log) != before })
+	}
 	v.stop()
 	if err := s.command.Process.Signal(signal); err != nil {
 		t.Fatal(err)
 	}
 	<-s.log
 	_ = s.command.Wait() // perhaps killed
-	var log []byte
+	var trace []byte
 	until(t, "strace has seen the end", func() bool {
 		var err error
-		if log, err = os.ReadFile(calls); err != nil {
+		if trace, err = os.ReadFile(calls); err != nil {
 			t.Fatal(err)
 		}
-		return bytes.Contains(log, fmt.Appendf(nil, "\n%-5d +++ ", s.command.Process.Pid))
+		return bytes.Contains(trace, fmt.Appendf(nil, "\n%-5d +++ ", s.command.Process.Pid))
 	})
 	v.told[filler] = http.StatusCreated
 	d.sent = v.told
-	d.replay(string(log))
+	d.replay(string(trace))
 	for value, status := range v.told {
 		if status == http.StatusCreated && value != filler && !d.acknowledged[value] {
 			t.Errorf("strace has not seen the answer to %q", value)
@@ -110,6 +115,12 @@ func runTraced(t *testing.T, folder string, signal os.Signal, options ...string)
 	}
 	t.Logf("%d messages acknowledged, %d flushes, %d of %d states tried", len(d.acknowledged), d.flushes, d.tried, d.states)
 	return d
+}
+
+// headOf returns the head of a write-ahead log, which is another one when the log is begun anew.
+func headOf(log string) string {
+	content, _ := os.ReadFile(log) // there may be none
+	return string(content[:min(32, len(content))])
 }
 
 // disk is the files of a folder, as a power failure may leave them. A sector has what was written, or what was there before: SQLite
