@@ -61,6 +61,7 @@ func TestHealthcheckAsksWhetherTheServerIsReady(t *testing.T) {
 
 // TestHealthcheckGivesUp has a server that accepts the connection, but does not answer.
 func TestHealthcheckGivesUp(t *testing.T) {
+	t.Parallel()
 	_, addr := passed(t, "tcp", "127.0.0.1:0")
 	checkHealth(t, addr.String(), 1, "daybook: the server at "+addr.String()+" has not answered within 5s\n")
 }

@@ -200,6 +200,7 @@ func TestServeRecordsAndRemembers(t *testing.T) {
 // TestWithoutCCompiler builds Daybook as Go does where there is none, with another SQLite, and lets it and the one that
 // the tests were built with use one file by turns.
 func TestWithoutCCompiler(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	program := filepath.Join(folder, "daybook")
 	compiler, err := exec.LookPath("go")

@@ -164,6 +164,7 @@ func (p *prometheus) waitFor(what string, is func() (bool, error)) {
 // TestPrometheusWatches has Prometheus itself read a server's metrics, evaluate each expression of the dashboard, and alert when the
 // server has been stopped.
 func TestPrometheusWatches(t *testing.T) {
+	t.Parallel()
 	need(t, "prometheus")
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("correct-horse-battery"), 0o600); err != nil {

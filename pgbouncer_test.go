@@ -122,6 +122,7 @@ func credential(t *testing.T, name string) *syscall.Credential {
 // TestThroughPgBouncer runs instances through a PgBouncer that gives them a connection for each transaction, as docs/operating.md
 // says how.
 func TestThroughPgBouncer(t *testing.T) {
+	t.Parallel()
 	postgres := databasetest.Start(t)
 	bounced := func(t *testing.T) (through, direct string) {
 		direct = postgres.New(t)
