@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxMessage allows messages as large as any visitor's.
@@ -361,6 +363,56 @@ func TestFilesAreTakenAway(t *testing.T) {
 			v.after(folder)
 		})
 	}
+}
+
+// TestFilesAreMadeReadOnly forbids everybody to change the log, or the file, too, while visitors record, and then allows it again.
+func TestFilesAreMadeReadOnly(t *testing.T) {
+	for name, suffixes := range map[string][]string{"log": {"-wal"}, "file and log": {"", "-wal"}} {
+		t.Run(name, func(t *testing.T) {
+			folder := t.TempDir()
+			s := serveIn(t, folder, "--listen=127.0.0.1:0")
+			v := visit(t, 8, 0, s)
+			v.wait("messages are recorded", v.recorded, 20)
+			setReadOnly := func(readOnly bool) (err error) {
+				for _, suffix := range suffixes {
+					err = errors.Join(err, setImmutable(filepath.Join(folder, "daybook.db"+suffix), readOnly))
+				}
+				return err
+			}
+			defer setReadOnly(false) // otherwise the folder cannot be removed
+			if err := setReadOnly(true); err != nil {
+				t.Skipf("files cannot be made immutable here, for which one has to be root, on ext4 for example: %v", err)
+			}
+			v.wait("messages are refused", func() int { return v.answered() - v.recorded() }, 20)
+			if err := setReadOnly(false); err != nil {
+				t.Fatal(err)
+			}
+			v.wait("recording goes on", v.recorded, 20)
+			s.kill()
+			v.stop()
+			t.Logf("%d recorded, %v", v.recorded(), v.answers)
+			v.after(folder)
+		})
+	}
+}
+
+// setImmutable sets or clears the flag with which nobody can change a file, not even through a descriptor that is open: chattr +i.
+func setImmutable(path string, immutable bool) error {
+	const flag = 0x10 // FS_IMMUTABLE_FL
+	file, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	flags, err := unix.IoctlGetInt(int(file.Fd()), unix.FS_IOC_GETFLAGS)
+	if err != nil {
+		return err
+	}
+	flags &^= flag
+	if immutable {
+		flags |= flag
+	}
+	return unix.IoctlSetPointerInt(int(file.Fd()), unix.FS_IOC_SETFLAGS, flags)
 }
 
 // TestIndexOfTheLogIsDeleted has other processes write after the index was deleted, which do not see the server's locks then. Neither
