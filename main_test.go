@@ -44,7 +44,7 @@ func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 	t.Cleanup(cancel)
 	command := exec.CommandContext(ctx, os.Args[0])
 	command.Dir = folder
-	command.Env = append(os.Environ(), "DAYBOOK_TEST_MAIN=1")
+	command.Env = append(os.Environ(), "DAYBOOK_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0") // with the race detector, an end takes a second
 	for _, arg := range args {
 		if strings.HasPrefix(arg, "DAYBOOK_") {
 			command.Env = append(command.Env, arg)
