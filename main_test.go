@@ -200,6 +200,9 @@ func TestServeRecordsAndRemembers(t *testing.T) {
 // TestWithoutCCompiler builds Daybook as Go does where there is none, with another SQLite, and lets it and the one that
 // the tests were built with use one file by turns.
 func TestWithoutCCompiler(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: this compiles everything")
+	}
 	t.Parallel()
 	folder := t.TempDir()
 	program := filepath.Join(folder, "daybook")
@@ -529,6 +532,9 @@ func TestVersionAndHelp(t *testing.T) {
 
 // TestBinaryKnowsItsCommit builds it from the checkout, if this is one.
 func TestBinaryKnowsItsCommit(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: this links the program")
+	}
 	commit, err := exec.Command("git", "rev-parse", "HEAD").Output()
 	if err != nil {
 		t.Skip("this is not a checkout, or git is not installed")
