@@ -577,10 +577,12 @@ func testPingEnds(t *testing.T, server *databasetest.Server) {
 	waitFor(t, "the server answers again", func() bool { return database.Ping(t.Context(), driver) == nil })
 }
 
-// testSilence has a server fall silent while statements of all kinds run. They end. A long statement of a server that answers others
-// does not.
+// testSilence has a server fall silent while statements of all kinds run. They end. Long statements of a server that answers others, or
+// says that it has no room for them, do not.
 func testSilence(t *testing.T, server *databasetest.Server) {
 	direct, url := openOn(t, server, "")
+	exec(t, direct, "CREATE ROLE alone LOGIN CONNECTION LIMIT 1")
+	alone := reopen(t, strings.Replace(url, "postgres@", "alone@", 1))
 	p, through := databasetest.Through(t, "127.0.0.1:0", url, nil)
 	driver, other := reopen(t, through), reopen(t, through) // with a connection each that nobody uses when the server falls silent
 	begun, reading := begin(t, driver, false), begin(t, driver, true)
@@ -613,7 +615,13 @@ func testSilence(t *testing.T, server *databasetest.Server) {
 			}
 		})
 	}
-	running.Go(func() { exec(t, direct, "SELECT pg_sleep(16)") })
+	for _, healthy := range []dialect.Driver{direct, alone} {
+		running.Go(func() {
+			if err := healthy.Exec(t.Context(), "SELECT pg_sleep(16)", []any{}, nil); err != nil {
+				t.Errorf("a long statement: %v", err)
+			}
+		})
+	}
 	running.Wait()
 	thaw()
 	for name, tx := range map[string]dialect.Tx{"begun": begun, "fresh": fresh, "reading": reading} {
