@@ -418,7 +418,7 @@ func wanted(number, query string) (ids []int, status int) {
 // numbered match the number of a message in each of the formats.
 var numbered = map[string]*regexp.Regexp{
 	"text/plain":           regexp.MustCompile(`(?m)^(\d+)\t`),
-	"text/html":            regexp.MustCompile(`(?:id="message-|<h1>Message )(\d+)`),
+	"text/html":            regexp.MustCompile(`(?:id="message-|<h1>Message )(\d+)["<]`),
 	"application/json":     regexp.MustCompile(`\{"id":(\d+)`),
 	"application/x-ndjson": regexp.MustCompile(`(?m)^\{"id":(\d+)`),
 	"application/atom+xml": regexp.MustCompile(`<link rel="alternate" href="\./messages/(\d+)"`),
