@@ -47,13 +47,13 @@
 //     does a new connection to a server (connect_timeout).
 //   - A server may take 10 seconds for BEGIN and for COMMIT, and then the connection is cut ([IsUnknown] for COMMIT). So is, on
 //     Linux, one over TCP on which nothing is acknowledged for 10 seconds: the server's machine or the network is gone.
-//   - A statement's connection is closed after 5 to 15 seconds without an answer, if the server does not answer a new connection
-//     within 5 seconds either ([IsBusy]; [IsUnknown] for a statement outside of a transaction that may write).
+//   - A statement's connection is closed after 5 to 15 seconds without an answer, if the server lets nobody in either, or says that
+//     it runs no statement there ([IsBusy]; [IsUnknown] for a statement outside of a transaction that may write).
 //   - A writing transaction that blocks others for 10 seconds is rolled back between its statements ([ErrHeldTooLong]), unless it
 //     is [Unlimited]. On
 //     PostgreSQL only the server knows whom it blocks, so any writing one is. The server itself ends those of a process that has
 //     stopped, after 20 seconds (idle_in_transaction_session_timeout).
-//   - A running statement is never interrupted on SQLite, and on PostgreSQL only by its context, while the server answers.
+//   - A running statement is never interrupted on SQLite, and on PostgreSQL only by its context.
 //   - There are at most 4 connections per core to PostgreSQL, but at least 32, or pool_max_conns in the URL, of
 //     which those that write have three quarters; and 2 readers per core
 //     on SQLite, but at least 16.

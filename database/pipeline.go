@@ -3,6 +3,7 @@ package database
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"database/sql/driver"
 	"errors"
 	"io"
@@ -44,6 +45,12 @@ func (p pipeliner) Connect(ctx context.Context) (driver.Conn, error) {
 		return nil, err
 	}
 	c.Conn = conn.(*stdlib.Conn)
+	network := c.server().Conn()
+	if encrypted, ok := network.(*tls.Conn); ok {
+		network = encrypted.NetConn()
+	}
+	c.network = network.(*awaited)
+	c.network.pid.Store(c.server().PID())
 	return c, nil
 }
 
@@ -53,8 +60,15 @@ var errNoCancel = errors.New("COMMIT is never cancelled")
 // pipelined is a connection.
 type pipelined struct {
 	*stdlib.Conn
-	begin  string      // the statement that begins a transaction, until it is sent
-	ending atomic.Bool // a statement that begins or ends a transaction has not been answered
+	network *awaited
+	begin   string      // the statement that begins a transaction, until it is sent
+	ending  atomic.Bool // a statement that begins or ends a transaction has not been answered
+}
+
+// Close closes the connection. It returns no error: under TLS pgx has one if the server has closed the connection already.
+func (c *pipelined) Close() error {
+	_ = c.Conn.Close()
+	return nil
 }
 
 // ResetSession is called by database/sql before the connection is used again. If it was lost while nobody used it, as when the server
@@ -70,21 +84,13 @@ func (c *pipelined) server() *pgconn.PgConn { return c.Conn.Conn().PgConn() }
 
 // there reports whether the server has not closed the connection. It does not ask the server, unless something has arrived.
 func (c *pipelined) there() bool {
-	received, err := peek(innermost(c.server().Conn()))
+	received, err := peek(c.network.Conn)
 	if received { // a notice, or why the server ends it
 		ctx, cancel := endingContext()
 		defer cancel()
 		err = c.server().Ping(ctx)
 	}
 	return err == nil
-}
-
-// innermost returns the connection under TLS, and under what counts its reads.
-func innermost(conn net.Conn) net.Conn {
-	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
-		return innermost(wrapped.NetConn())
-	}
-	return conn
 }
 
 // cancelled marks a connection on which a statement was cancelled.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,8 +16,8 @@ import (
 // silencePause is the time between two looks at the connections that wait for the server.
 const silencePause = 5 * time.Second
 
-// silence closes connections to a server that takes what is sent and answers nothing: it, or a proxy before it, is suspended. A long
-// statement looks the same, so the server is asked on a new connection.
+// silence closes connections on which nothing is answered, although what is sent arrives somewhere: the server, or a proxy before it, is
+// suspended, or has lost the answer. A long statement looks the same, so the server is asked on a new connection.
 type silence struct {
 	config *pgx.ConnConfig // to ask with
 	stop   func()
@@ -49,7 +50,7 @@ func watchSilence(config *pgx.ConnConfig) *silence {
 }
 
 // add returns the connection as one that is watched until it is closed.
-func (s *silence) add(conn net.Conn) net.Conn {
+func (s *silence) add(conn net.Conn) *awaited {
 	a := &awaited{Conn: conn, by: s}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,13 +58,10 @@ func (s *silence) add(conn net.Conn) net.Conn {
 	return a
 }
 
-// look closes the connections that wait since the last look, if their server does not answer otherwise.
+// look closes the connections that wait since the last look, and for nothing.
 func (s *silence) look(ctx context.Context) {
 	for server, conns := range s.waiting() {
-		if s.answers(ctx, server) {
-			continue
-		}
-		for _, conn := range conns {
+		for _, conn := range s.lost(ctx, server, conns) {
 			_ = conn.Close() // fails only if it is closed already
 		}
 	}
@@ -88,8 +86,9 @@ func (s *silence) waiting() map[endpoint][]*awaited {
 	return found
 }
 
-// answers reports whether the server lets a client in, or says why not. It may take maxWait.
-func (s *silence) answers(ctx context.Context, server endpoint) bool {
+// lost returns the connections that wait for nothing: all, if the server lets no client in and does not say why, or those on which it
+// runs nothing. It may take maxWait.
+func (s *silence) lost(ctx context.Context, server endpoint, waiting []*awaited) []*awaited {
 	config := s.config.Copy()
 	config.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return s.config.DialFunc(ctx, server.network, server.address)
@@ -98,12 +97,28 @@ func (s *silence) answers(ctx context.Context, server endpoint) bool {
 	limited, cancel := context.WithTimeout(ctx, maxWait)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(limited, config)
-	if err == nil {
-		_ = conn.Close(limited) // it has answered
-		return true
+	if _, refused := errors.AsType[*pgconn.PgError](err); refused || ctx.Err() != nil {
+		return nil
 	}
-	_, refused := errors.AsType[*pgconn.PgError](err)
-	return refused || ctx.Err() != nil
+	if err != nil {
+		return waiting
+	}
+	defer conn.Close(limited)
+	idle := idleProcesses(limited, conn)
+	return slices.DeleteFunc(waiting, func(a *awaited) bool { return !slices.Contains(idle, a.pid.Load()) })
+}
+
+// idleProcesses returns the server's processes for the user that have been idle since before the last look. If they are not known, as
+// through PgBouncer while it waits for a server, none is.
+func idleProcesses(ctx context.Context, conn *pgx.Conn) []uint32 {
+	// CollectRows returns the error of Query, too.
+	rows, _ := conn.Query(ctx, "SELECT pid FROM pg_stat_activity WHERE state LIKE 'idle%' AND state_change < clock_timestamp() - $1::interval",
+		silencePause)
+	idle, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return nil
+	}
+	return idle
 }
 
 // awaited is a connection that counts its reads, both when they begin and when they end: while the number is odd, it waits.
@@ -111,10 +126,8 @@ type awaited struct {
 	net.Conn
 	by    *silence
 	reads atomic.Int64
+	pid   atomic.Uint32 // of the server's process for it, once it is open
 }
-
-// NetConn returns the connection itself, like that of [crypto/tls.Conn].
-func (a *awaited) NetConn() net.Conn { return a.Conn }
 
 func (a *awaited) Read(to []byte) (int, error) {
 	a.reads.Add(1)
