@@ -11,8 +11,9 @@ import (
 )
 
 // ErrFileReplaced is the error of a write after the database's file, its write-ahead log or the log's index was deleted, renamed or
-// replaced. Nothing is written until the database is closed and opened again. New content in the same file, as cp writes it, is not
-// noticed: restore a backup only while no process has the file open.
+// replaced. Nothing is written until the database is closed, and opened again by a new process: in this one, SQLite may still have the
+// index that was deleted, and would write over what others have written with theirs. New content in the same file, as cp writes it,
+// is not noticed: restore a backup only while no process has the file open.
 var ErrFileReplaced = errors.New("the database's file was deleted, renamed or replaced while it was open")
 
 // file is the database's file, its write-ahead log and the index of the log, as they were opened. Processes that have different ones
