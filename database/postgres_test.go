@@ -2,17 +2,12 @@ package database_test
 
 import (
 	"context"
-	"crypto/tls"
 	"database/sql"
 	"errors"
-	"io"
-	"net"
 	"net/http/httptest"
-	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -657,7 +652,11 @@ func testSilence(t *testing.T, server *databasetest.Server) {
 // testTLS has the server, by way of a proxy, speak TLS. A connection that the server has closed is replaced there, too.
 func testTLS(t *testing.T, server *databasetest.Server) {
 	direct, url := openOn(t, server, "")
-	driver := reopen(t, encrypted(t, url))
+	p, through := databasetest.Through(t, "127.0.0.1:0", url, nil)
+	web := httptest.NewTLSServer(nil) // for its certificate
+	web.Close()
+	p.TLS.Store(web.TLS)
+	driver := reopen(t, strings.Replace(through, "sslmode=disable", "sslmode=require", 1))
 	for range 2 {
 		exec(t, driver, "INSERT INTO note VALUES (gen_random_uuid())")
 		exec(t, direct, "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND pid != pg_backend_pid()")
@@ -665,63 +664,4 @@ func testTLS(t *testing.T, server *databasetest.Server) {
 	if n := number(t, direct, "SELECT count(*) FROM note"); n != 2 {
 		t.Errorf("there are %d rows", n)
 	}
-}
-
-// encrypted returns the URL of a proxy that speaks TLS, and passes on what is in it.
-func encrypted(t *testing.T, database string) string {
-	t.Helper()
-	parsed, err := url.Parse(database)
-	if err != nil {
-		t.Fatal(err)
-	}
-	query := parsed.Query()
-	socket := filepath.Join(query.Get("host"), ".s.PGSQL.5432")
-	web := httptest.NewTLSServer(nil) // for its certificate
-	web.Close()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var running sync.WaitGroup
-	t.Cleanup(running.Wait)
-	t.Cleanup(func() { _ = listener.Close() })
-	running.Go(func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			running.Go(func() { encrypt(t, client, socket, web.TLS) })
-		}
-	})
-	port := strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
-	for name, value := range map[string]string{"host": "127.0.0.1", "port": port, "sslmode": "require"} {
-		query.Set(name, value)
-	}
-	parsed.RawQuery = query.Encode()
-	return parsed.String()
-}
-
-// encrypt agrees to a client's request for TLS, and connects it with the server's socket.
-func encrypt(t *testing.T, client net.Conn, socket string, config *tls.Config) {
-	defer client.Close()
-	server, err := net.Dial("unix", socket)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer server.Close()
-	if _, err := io.ReadFull(client, make([]byte, 8)); err != nil {
-		return // it has left
-	}
-	_, _ = io.WriteString(client, "S")
-	secret := tls.Server(client, config)
-	var passing sync.WaitGroup
-	passing.Go(func() {
-		_, _ = io.Copy(server, secret)
-		_ = server.Close()
-	})
-	_, _ = io.Copy(secret, server)
-	_ = secret.Close()
-	passing.Wait()
 }

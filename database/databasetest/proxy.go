@@ -1,6 +1,8 @@
 package databasetest
 
 import (
+	"crypto/tls"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -16,6 +18,9 @@ import (
 type Proxy struct {
 	// Delay holds up what is passed on, in either direction: nanoseconds.
 	Delay atomic.Int64
+
+	// TLS is for those who connect from now on. Without it, they cannot ask for TLS.
+	TLS atomic.Pointer[tls.Config]
 
 	server string // its socket
 	lose   func(answer []byte) bool
@@ -84,6 +89,11 @@ func (p *Proxy) serve(client net.Conn) {
 	if err != nil {
 		_ = client.Close()
 		return
+	}
+	if config := p.TLS.Load(); config != nil {
+		_, _ = io.ReadFull(client, make([]byte, 8)) // the request for TLS; an error comes back at the handshake
+		_, _ = io.WriteString(client, "S")
+		client = tls.Server(client, config)
 	}
 	l := &link{client: client, server: server}
 	p.mu.Lock()
