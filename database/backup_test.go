@@ -255,6 +255,7 @@ func TestRefusedBackup(t *testing.T) {
 		{path, in("letter.txt/copy.db"), "letter.txt is not a folder"},
 		{in("none.db"), in("copy.db"), "there is no database " + in("none.db")},
 		{folder, in("copy.db"), folder + " is a folder"},
+		{os.DevNull, in("copy.db"), os.DevNull + " is not a file"},
 		{in("letter.txt"), in("copy.db"), "letter.txt is not a SQLite database"},
 		{"postgres://anna:s3cr3t@localhost/daybook", in("copy.db"), "pg_dump"},
 	} {

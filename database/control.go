@@ -16,20 +16,19 @@ const savepoint = "daybook_member"
 // SQLite calls at each COMMIT and ROLLBACK.
 type control struct {
 	locked bool // an application's statements run
-	ended  bool // the transaction ended while locked: SQLite rolled it back, or control refused a COMMIT
+	ended  bool // the transaction has ended since locked was set: SQLite rolled it back, or control refused a COMMIT
 }
 
-// onCommit is the hook for COMMIT. SQLite rolls back if it does not return 0.
+// onCommit is the hook for COMMIT. If it does not return 0, SQLite rolls back, and calls onRollback.
 func (c *control) onCommit() hookResult {
 	if c.locked {
-		c.ended = true
 		return 1
 	}
 	return 0
 }
 
 // onRollback is the hook for ROLLBACK, which SQLite also calls when it rolls back by itself.
-func (c *control) onRollback() { c.ended = c.ended || c.locked }
+func (c *control) onRollback() { c.ended = true }
 
 // undoesSavepoint reports whether a query is ROLLBACK TO a savepoint and nothing else.
 var undoesSavepoint = regexp.MustCompile(`(?i)^\s*ROLLBACK\s+(TRANSACTION\s+)?TO\s+[^;\s][^;]*[;\s]*$`).MatchString

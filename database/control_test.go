@@ -54,7 +54,7 @@ func testControl(t *testing.T, control func(dialect.Tx) error) {
 	driver, _, a, b, c := three(t)
 	a.commit()
 	b.hasTurn()
-	if err := control(b.tx); refusesBefore && !errors.Is(err, errControl) {
+	if err := control(b.tx); refusesBefore && !errors.Is(err, errControl) || IsConstraint(err) {
 		t.Errorf("the statement: %v", err)
 	}
 	if got := notes(t, driver); got != "" {

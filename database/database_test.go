@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/url"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -194,6 +195,15 @@ func TestReaderCannotWrite(t *testing.T) {
 	if err := tx.Commit(); !database.IsReadOnly(err) {
 		t.Errorf("its commit: %v", err)
 	}
+	if !databasetest.Postgres() && sqliteName() == "sqlite3" { // the other engine has no authorizer to refuse this
+		tx := begin(t, driver, true)
+		if err := tx.Exec(t.Context(), "PRAGMA query_only = OFF", []any{}, nil); !database.IsReadOnly(err) {
+			t.Errorf("the setting that keeps it from writing: %v", err)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestStatementAfterTheEndFails(t *testing.T) {
@@ -222,6 +232,7 @@ func TestTransactionThatSQLiteEndedIsOver(t *testing.T) {
 	if err := tx.Exec(t.Context(), "INSERT OR ROLLBACK INTO note (value) VALUES ('taken')", []any{}, nil); err == nil {
 		t.Fatal("the conflict was not noticed")
 	}
+	commit(t, begin(t, driver, false)) // it has no statements, and changes nothing for the other one
 	if err := tx.Exec(t.Context(), insert, []any{"after"}, nil); !errors.Is(err, database.ErrRolledBack) {
 		t.Errorf("a statement: %v, want %v", err, database.ErrRolledBack)
 	}
@@ -303,7 +314,7 @@ func TestRunningStatementIsNotInterrupted(t *testing.T) {
 }
 
 // TestWriterHasItsTurnFromTheBeginning reads in a writing transaction. If another process could write after that, the
-// transaction could not.
+// transaction could not: this is what happens here to a transaction of database/sql.
 func TestWriterHasItsTurnFromTheBeginning(t *testing.T) {
 	databasetest.SQLiteOnly(t)
 	driver, path := open(t)
@@ -321,6 +332,16 @@ func TestWriterHasItsTurnFromTheBeginning(t *testing.T) {
 	commit(t, tx)
 	if _, err := other.Exec("INSERT INTO note (value) VALUES ('other')"); err != nil {
 		t.Errorf("another process cannot write: %v", err)
+	}
+	other.SetMaxOpenConns(1) // so that all statements that follow are in the transaction
+	for _, statement := range []string{"BEGIN", "SELECT count(*) FROM note"} {
+		if _, err := other.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(t, driver, insert, "b")
+	if _, err := other.Exec("DELETE FROM note"); !database.IsRepeatable(err) || !database.IsBusy(err) {
+		t.Errorf("a transaction that has read before another one wrote: %v", err)
 	}
 }
 
@@ -413,6 +434,27 @@ func TestValueThatPanicsHoldsNoConnection(t *testing.T) {
 	}
 }
 
+// failing is a driver.Valuer that fails.
+type failing struct{}
+
+var errNoValue = errors.New("no value")
+
+func (failing) Value() (driver.Value, error) { return nil, errNoValue }
+
+func TestValueThatFailsIsTheErrorOfItsStatement(t *testing.T) {
+	driver, _ := open(t)
+	statement, args := bind("INSERT INTO note (value) VALUES (?) RETURNING value"), []any{failing{}}
+	tx := begin(t, driver, false)
+	for _, on := range []dialect.ExecQuerier{tx, driver} {
+		if err := on.Query(t.Context(), statement, args, &entsql.Rows{}); !errors.Is(err, errNoValue) {
+			t.Errorf("%T: %v", on, err)
+		}
+	}
+	if err := tx.Commit(); !errors.Is(err, errNoValue) {
+		t.Errorf("the commit: %v", err)
+	}
+}
+
 // TestWaitForTheWriterIsTheRequestsToGiveUp stores what another transaction has stored: PostgreSQL waits for its end as well.
 func TestWaitForTheWriterIsTheRequestsToGiveUp(t *testing.T) {
 	driver, _ := open(t)
@@ -467,11 +509,23 @@ func TestWaitForAReaderIsBounded(t *testing.T) {
 			number(t, tx, "SELECT count(*) FROM note")
 			taken = append(taken, tx)
 		}
+		waiting, failed := begin(t, driver, true), make(chan error)
+		go func() { failed <- waiting.Exec(t.Context(), "SELECT 1", []any{}, nil) }()
+		synctest.Wait()
+		if stats, err := database.Stats(t.Context(), driver); err != nil || stats.Connections != len(taken) || stats.Waiting != 1 {
+			t.Errorf("%+v: %v", stats, err)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var rows entsql.Rows
 		if err := driver.Query(ctx, "SELECT count(*) FROM note", []any{}, &rows); !database.IsBusy(err) {
 			t.Errorf("the query: %v", err)
+		}
+		if err := <-failed; !database.IsBusy(err) {
+			t.Errorf("another transaction: %v", err)
+		}
+		if err := waiting.Rollback(); err != nil {
+			t.Error(err)
 		}
 		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -554,6 +608,37 @@ func TestClosedWhileInUse(t *testing.T) {
 	}
 }
 
+// TestCloseKeepsWhatAnotherProcessWroteWithAnIndexOfItsOwn deletes the index of the log. A process that then opens the database makes
+// another index. The old one does not know what that process writes to the log.
+func TestCloseKeepsWhatAnotherProcessWroteWithAnIndexOfItsOwn(t *testing.T) {
+	databasetest.SQLiteOnly(t)
+	const variable = "DATABASE_TEST_RECORD"
+	if path := os.Getenv(variable); path != "" {
+		exec(t, reopen(t, path), insert, "b")
+		return
+	}
+	driver, path := open(t)
+	exec(t, driver, insert, "a")
+	if err := os.Remove(path + "-shm"); err != nil {
+		t.Fatal(err)
+	}
+	process := osexec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	process.Env = append(os.Environ(), variable+"="+path)
+	if output, err := process.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, output)
+	}
+	if err := driver.Close(); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir() // for the old path, SQLite would still use the deleted index in this process
+	if err := os.CopyFS(folder, os.DirFS(filepath.Dir(path))); err != nil {
+		t.Fatal(err)
+	}
+	if n := number(t, reopen(t, filepath.Join(folder, filepath.Base(path))), "SELECT count(*) FROM note"); n != 2 {
+		t.Errorf("%d rows, want 2", n)
+	}
+}
+
 func TestOpenSaysWhatIsWrong(t *testing.T) {
 	databasetest.SQLiteOnly(t)
 	folder := t.TempDir()
@@ -567,6 +652,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"a folder for a file", folder, folder + " is a folder: use the path of a file in it, such as " + filepath.Join(folder, "daybook.db")},
 		{"not a database", text, text + " is not a SQLite database"},
 		{"nothing", "", "the path of a SQLite file is missing"},
+		{"memory", ":memory:", ":memory: would lose everything at the end"},
+		{"shared memory", "file::memory:?cache=shared", "would lose everything at the end"},
 		{"another kind", "mysql://root:secret@host/db", "mysql:// is not supported"},
 	}
 	if _, err := os.Stat("/proc/self"); err == nil { // where not even root makes a file
@@ -585,6 +672,12 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", err, test.want)
 			}
 		})
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	path := filepath.Join(folder, "new.db")
+	if _, err := database.Open(ctx, path); !errors.Is(err, context.Canceled) || !strings.HasSuffix(err.Error(), path+": context canceled") {
+		t.Errorf("one that was given up: %v", err)
 	}
 	if content, err := os.ReadFile(text); err != nil || !strings.HasPrefix(string(content), "Dear Anna") {
 		t.Error("the file that is no database was changed")

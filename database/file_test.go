@@ -66,6 +66,39 @@ func TestFileThatIsReplaced(t *testing.T) {
 	}
 }
 
+// TestFileThatIsDeletedDuringCommit has a COMMIT that takes long, and deletes the file when the log has begun to grow. Nobody knows
+// then whether the COMMIT is in a file that has a name.
+func TestFileThatIsDeletedDuringCommit(t *testing.T) {
+	for range 10 {
+		switch err := deleteDuringCommit(t); {
+		case IsUnknown(err) && errors.Is(err, ErrFileReplaced):
+			return
+		case err != nil:
+			t.Fatalf("the commit: %v", err)
+		}
+	}
+	t.Error("no commit has failed") // one may have ended too early
+}
+
+func deleteDuringCommit(t *testing.T) error {
+	driver, w := openGroup(t)
+	if _, err := driver.ExecContext(t.Context(), "PRAGMA cache_size = -100000"); err != nil { // nothing is written before COMMIT
+		t.Fatal(err)
+	}
+	large := store(t, driver, "large")
+	large.hasTurn()
+	if err := large.tx.Exec(t.Context(), "CREATE TABLE large AS SELECT zeroblob(20000000)", []any{}, nil); err != nil {
+		t.Fatal(err)
+	}
+	before := logSize(t, w)
+	large.commit()
+	wait(t, "the log grows", func() bool { return logSize(t, w) > before })
+	if err := os.Remove(w.file.path); err != nil {
+		t.Fatal(err)
+	}
+	return <-large.ended
+}
+
 // TestStatementOutsideAfterTheFileIsReplaced is the first to notice it.
 func TestStatementOutsideAfterTheFileIsReplaced(t *testing.T) {
 	driver, w := openGroup(t)

@@ -331,23 +331,63 @@ func TestSharedCommitFails(t *testing.T) {
 	})
 }
 
-// TestSoloIsJoinedByNobody has one come, after a group failed, that may share a commit again.
+// TestSoloIsJoinedByNobody has two come after a group failed, and then two that may share a commit again.
 func TestSoloIsJoinedByNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		driver, w := openGroup(t)
 		w.soloUntil = time.Now().Add(time.Millisecond)
-		solo := store(t, driver, "solo")
-		solo.hasTurn()
-		time.Sleep(2 * time.Millisecond) // which is not long enough to end a group for its age
-		other := store(t, driver, "other")
-		inQueue(t, w, 1)
-		solo.commit()
-		if err := <-solo.ended; err != nil { // before the other one ends
-			t.Error(err)
+		var clients []*client
+		for i, name := range []string{"solo", "solo-too", "first", "second"} {
+			if i == 2 {
+				time.Sleep(2 * time.Millisecond) // which is not long enough to end a group for its age
+			}
+			clients = append(clients, store(t, driver, name))
+			synctest.Wait()
 		}
-		other.hasTurn()
-		other.commit()
-		if err := <-other.ended; err != nil {
+		for _, solo := range clients[:2] {
+			solo.hasTurn()
+			solo.commit()
+			if err := <-solo.ended; err != nil { // before the others end
+				t.Error(err)
+			}
+		}
+		first, second := clients[2], clients[3]
+		first.hasTurn()
+		first.commit()
+		second.hasTurn()
+		if got := notes(t, driver); got != "solo solo-too" {
+			t.Errorf("stored, before the second has joined the first: %q", got)
+		}
+		second.commit()
+		for _, client := range []*client{first, second} {
+			if err := <-client.ended; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestFullGroupCommits while another one waits, and before that one ends.
+func TestFullGroupCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		driver, _ := openGroup(t)
+		var clients []*client
+		for i := range maxGroup + 1 {
+			clients = append(clients, store(t, driver, fmt.Sprint(i)))
+			synctest.Wait()
+		}
+		for _, c := range clients[:maxGroup] {
+			c.hasTurn()
+			c.commit()
+		}
+		last := clients[maxGroup]
+		last.hasTurn()
+		for _, c := range clients[:maxGroup] {
+			if err := <-c.ended; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := last.tx.Commit(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -418,10 +458,44 @@ func TestGivingUpWhileTheTurnIsPassed(t *testing.T) {
 	}
 }
 
-// TestWhoHoldsTheWriterTooLong lets those go on who wait for it.
+// TestBeginWhileAnotherProcessWrites fails, and leaves the turn to the next one.
+func TestBeginWhileAnotherProcessWrites(t *testing.T) {
+	driver, w := openGroup(t)
+	if _, err := driver.ExecContext(t.Context(), "PRAGMA busy_timeout = 1"); err != nil {
+		t.Fatal(err)
+	}
+	process, err := Open(t.Context(), w.file.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer process.Close()
+	other := store(t, process, "other")
+	other.hasTurn()
+	refused := store(t, driver, "refused")
+	for _, err := range []error{<-refused.stored, refused.tx.Commit()} {
+		if !IsBusy(err) {
+			t.Errorf("while another process writes: %v", err)
+		}
+	}
+	if err := other.tx.Commit(); err != nil {
+		t.Error(err)
+	}
+	write(t, driver, 1)
+}
+
+// TestWhoHoldsTheWriterTooLong lets those go on who wait for it. An earlier transaction held it for longer and blocked nobody, and
+// then there was none for a while.
 func TestWhoHoldsTheWriterTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		driver, w := openGroup(t)
+		before := store(t, driver, "before")
+		before.hasTurn()
+		time.Sleep(2 * maxHold)
+		before.rollback()
+		if err := <-before.ended; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * watchPause)
 		a := store(t, driver, "a")
 		a.hasTurn()
 		slow := store(t, driver, "slow")

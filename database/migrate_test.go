@@ -162,6 +162,37 @@ func TestMigrateRefusesOtherFiles(t *testing.T) {
 	refuses(t, empty, fstest.MapFS{}, driver.Dialect()+": file does not exist")
 }
 
+// TestMigrateRefusesAnotherDriver wraps the driver that Open returns.
+func TestMigrateRefusesAnotherDriver(t *testing.T) {
+	driver := reopen(t, databasetest.New(t))
+	refuses(t, dialect.Debug(driver, func(...any) {}), migrations(t, createFirst), "*dialect.DebugDriver is not a driver of database.Open")
+	mustMigrate(t, driver, migrations(t, createFirst))
+}
+
+// TestCheckWantsTheFilesOfThisVersion checks a database before it is migrated, and after this, an older and a newer version did it.
+func TestCheckWantsTheFilesOfThisVersion(t *testing.T) {
+	driver := reopen(t, databasetest.New(t))
+	first, second := migrations(t, createFirst), migrations(t, createFirst, createSecond)
+	const none, older = "<nil>", "the database was not written by this version: start its server once, which upgrades the database"
+	says := func(ctx context.Context, files fstest.MapFS, want string) {
+		t.Helper()
+		if got := fmt.Sprint(database.Check(ctx, driver, files)); got != want {
+			t.Errorf("got  %q\nwant %q", got, want)
+		}
+	}
+	says(t.Context(), first, older)
+	mustMigrate(t, driver, first)
+	says(t.Context(), first, none)
+	says(t.Context(), second, older)
+	mustMigrate(t, driver, second)
+	says(t.Context(), second, none)
+	says(t.Context(), first, "the database was written by a newer version of this program (schema 2, this one knows 1)")
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	says(cancelled, second, "check: context canceled")
+	says(t.Context(), fstest.MapFS{}, "check: open "+driver.Dialect()+": file does not exist")
+}
+
 // TestFailedMigrationChangesNothing fails in its second file, after the first file and a part of the second.
 func TestFailedMigrationChangesNothing(t *testing.T) {
 	driver := reopen(t, databasetest.New(t))

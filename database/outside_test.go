@@ -51,6 +51,19 @@ func TestQueryOutsideDoesNotWaitForTheWriter(t *testing.T) {
 	commit(t, writer)
 }
 
+// TestCancelledQueriesHoldNoConnection makes more of them than there are connections.
+func TestCancelledQueriesHoldNoConnection(t *testing.T) {
+	driver, _ := open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 4*runtime.NumCPU() + 32 {
+		if err := driver.Query(ctx, "SELECT count(*) FROM note", []any{}, &entsql.Rows{}); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	number(t, driver, "SELECT count(*) FROM note")
+}
+
 // TestQueryOutsideThatWrites takes its turn among the writers, holds it until its rows are closed, and gives it back.
 func TestQueryOutsideThatWrites(t *testing.T) {
 	driver, _ := open(t)
@@ -66,6 +79,13 @@ func TestQueryOutsideThatWrites(t *testing.T) {
 	}
 	if n := number(t, driver, "SELECT count(*) FROM note WHERE value = 'c'"); n != 1 {
 		t.Errorf("%d rows, want 1", n)
+	}
+	var rows entsql.Rows
+	if err := driver.Query(t.Context(), "INSERT INTO note (value) VALUES ('c') RETURNING 1", []any{}, &rows); !database.IsConstraint(err) {
+		t.Errorf("a conflict: %v", err)
+	}
+	if err := driver.Query(t.Context(), "SELEKT 1", []any{}, &rows); err == nil {
+		t.Error("a mistake was not noticed")
 	}
 	tx := begin(t, driver, false)
 	exec(t, tx, insert, "d")

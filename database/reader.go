@@ -34,7 +34,7 @@ func (r *reader) err() error { return nil }
 func (r *reader) end(bool) error {
 	found, err := rollBack(r.conn)
 	r.driver.readers.give(r.conn)
-	if err == nil && !found {
+	if !found {
 		return ErrRolledBack
 	}
 	return err

@@ -56,10 +56,8 @@ func readOnly(action int, pragma, value, _ string) int {
 
 // result returns SQLite's extended result code, or 0 for an error that is not SQLite's.
 func result(err error) int {
-	if e, ok := errors.AsType[sqlite3.Error](err); ok {
-		return max(int(e.ExtendedCode), int(e.Code)) // a backup's errors have no extended code
-	}
-	return 0
+	e, _ := errors.AsType[sqlite3.Error](err)
+	return max(int(e.ExtendedCode), int(e.Code)) // a backup's errors have no extended code
 }
 
 // copyOptions are added to the name of a copy's file, whose writer flushes it by itself and drops it after an error.

@@ -106,6 +106,11 @@ func TestStatsAndPingDoNotWaitForTheWriter(t *testing.T) {
 	if err := Ping(ctx, driver); err != nil {
 		t.Error(err)
 	}
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Ping(cancelled, driver); !errors.Is(err, context.Canceled) {
+		t.Errorf("a ping that was given up: %v", err)
+	}
 	free := func() bool { return len(driver.readers.free) == cap(driver.readers.free) }
 	wait(t, "the ping gives its connection back", free)
 	stats, err := Stats(ctx, driver)

@@ -50,6 +50,7 @@ func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
 	if err := idle.Query(t.Context(), "SELECT value FROM note", []any{}, &rows); err != nil {
 		t.Fatal(err)
 	}
+	write(t, driver, 1)
 	idle.expire() // as it does every maxHold
 	if idle.done != nil {
 		t.Fatalf("it was ended, and was in nobody's way: %v", idle.done)
@@ -188,6 +189,30 @@ func TestLogIsBoundedWhoeverReads(t *testing.T) {
 				t.Error("the log was never emptied")
 			}
 		})
+	}
+}
+
+// TestRowsOutsideDoNotStopTheWriter keeps rows open outside of a transaction, which only the application can close, while the log is
+// too large.
+func TestRowsOutsideDoNotStopTheWriter(t *testing.T) {
+	driver, w := openGroup(t)
+	write(t, driver, 1)
+	rows, err := driver.QueryContext(t.Context(), "SELECT value FROM note")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	w.maxLog, w.hardLog = 0, 0
+	a := store(t, driver, "a")
+	a.hasTurn()
+	a.commit()
+	select {
+	case err := <-a.ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(maxWait):
+		t.Error("the writer still waits")
 	}
 }
 
