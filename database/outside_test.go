@@ -64,6 +64,33 @@ func TestCancelledQueriesHoldNoConnection(t *testing.T) {
 	number(t, driver, "SELECT count(*) FROM note")
 }
 
+// TestQueryOutsideCannotBegin has BEGIN on each connection, which would keep it at the same state of the database.
+func TestQueryOutsideCannotBegin(t *testing.T) {
+	databasetest.SQLiteOnly(t)
+	driver, _ := open(t)
+	for range 4*runtime.NumCPU() + 32 {
+		var rows entsql.Rows
+		if err := driver.Query(t.Context(), "BEGIN", []any{}, &rows); err != nil {
+			t.Fatal(err)
+		}
+		if err := rows.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n := number(t, driver, "SELECT count(*) FROM note"); n != 0 {
+			t.Errorf("%d rows, want 0", n)
+		}
+	}
+	exec(t, driver, insert, "a")
+	for range 4*runtime.NumCPU() + 32 {
+		if n := number(t, driver, "SELECT count(*) FROM note"); n != 1 {
+			t.Fatalf("%d rows, want 1", n)
+		}
+		tx := begin(t, driver, true)
+		number(t, tx, "SELECT count(*) FROM note")
+		commit(t, tx)
+	}
+}
+
 // TestQueryOutsideThatWrites takes its turn among the writers, holds it until its rows are closed, and gives it back.
 func TestQueryOutsideThatWrites(t *testing.T) {
 	driver, _ := open(t)

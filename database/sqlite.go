@@ -210,6 +210,7 @@ func (d *sqliteDriver) QueryContext(ctx context.Context, query string, args ...a
 	}
 	rows, err := conn.QueryContext(ctx, query, args...)
 	if !refusedToWrite(err) {
+		_, _ = rollBack(conn) // BEGIN would keep the connection at this state of the database
 		go d.readers.give(conn)
 		return rows, err
 	}
