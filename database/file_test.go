@@ -36,6 +36,7 @@ func TestFileThatIsReplaced(t *testing.T) {
 			}
 			a := store(t, driver, "a")
 			a.hasTurn()
+			staysOpen(w)
 			b := store(t, driver, "b")
 			inQueue(t, w, 1)
 			a.commit()

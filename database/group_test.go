@@ -113,12 +113,16 @@ func wait(t *testing.T, what string, is func() bool) {
 	}
 }
 
+// staysOpen keeps the open group from its end for its age, however slow the machine is. A client has the turn, and does nothing.
+func staysOpen(w *writer) { w.group.begun = time.Now().Add(time.Hour) }
+
 // three has three clients in the order a, b, c, of which a has the turn.
 func three(t *testing.T) (driver *sqliteDriver, w *writer, a, b, c *client) {
 	t.Helper()
 	driver, w = openGroup(t)
 	a = store(t, driver, "a")
 	a.hasTurn()
+	staysOpen(w)
 	b = store(t, driver, "b")
 	inQueue(t, w, 1)
 	c = store(t, driver, "c")
