@@ -140,7 +140,8 @@ func (s *Server) program(name string, args ...string) error {
 
 // Begin starts the server, and returns when it accepts connections.
 func (s *Server) Begin() error {
-	args := []string{"-D", s.data, "-k", s.folder, "-c", "listen_addresses="}
+	// Shared memory in the folder of its data is removed with it, also after SIGKILL.
+	args := []string{"-D", s.data, "-k", s.folder, "-c", "listen_addresses=", "-c", "dynamic_shared_memory_type=mmap"}
 	for _, setting := range s.settings {
 		args = append(args, "-c", setting)
 	}
