@@ -21,7 +21,7 @@ func TestNetworkToTheDatabase(t *testing.T) {
 	t.Parallel()
 	rounds, stall := 1, 12*time.Second
 	if n, err := strconv.Atoi(os.Getenv("DAYBOOK_TEST_NETWORK")); err == nil {
-		rounds, stall = n, time.Minute
+		rounds, stall = n, 30*time.Second
 	}
 	for round := range rounds {
 		t.Run(strconv.Itoa(round), func(t *testing.T) { troubleNetwork(t, stall) })

@@ -446,12 +446,32 @@ func TestValueThatFailsIsTheErrorOfItsStatement(t *testing.T) {
 	statement, args := bind("INSERT INTO note (value) VALUES (?) RETURNING value"), []any{failing{}}
 	tx := begin(t, driver, false)
 	for _, on := range []dialect.ExecQuerier{tx, driver} {
-		if err := on.Query(t.Context(), statement, args, &entsql.Rows{}); !errors.Is(err, errNoValue) {
+		err := on.Query(t.Context(), statement, args, &entsql.Rows{})
+		if !errors.Is(err, errNoValue) || !strings.Contains(err.Error(), "argument 1: ") {
 			t.Errorf("%T: %v", on, err)
 		}
 	}
 	if err := tx.Commit(); !errors.Is(err, errNoValue) {
 		t.Errorf("the commit: %v", err)
+	}
+}
+
+// TestArgumentsStayTheCallers stores a value that the argument makes of itself.
+func TestArgumentsStayTheCallers(t *testing.T) {
+	driver, _ := open(t)
+	value := sql.NullString{String: "a", Valid: true}
+	args := []any{value}
+	exec(t, driver, insert, args...)
+	var rows entsql.Rows
+	if err := driver.Query(t.Context(), bind("SELECT value FROM note WHERE value = ?"), args, &rows); err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	if stored, err := entsql.ScanString(rows); stored != "a" {
+		t.Errorf("stored: %q, %v", stored, err)
+	}
+	if args[0] != any(value) {
+		t.Errorf("the argument is now %v", args[0])
 	}
 }
 
@@ -534,6 +554,9 @@ func TestWaitForAReaderIsBounded(t *testing.T) {
 		}
 		for _, tx := range taken {
 			commit(t, tx)
+		}
+		if stats, err := database.Stats(t.Context(), driver); err != nil || stats.Connections != 0 || stats.Waiting != 0 {
+			t.Errorf("at the end: %+v: %v", stats, err)
 		}
 	})
 }

@@ -174,6 +174,30 @@ func TestTransactionOfSeveralGoroutines(t *testing.T) {
 	}
 }
 
+// TestOnlyIdleTransactionsExpire has the watch come while a statement runs, and after the end.
+func TestOnlyIdleTransactionsExpire(t *testing.T) {
+	driver, _, a, b, c := three(t)
+	held := a.tx.(*tx)
+	held.mu.Lock() // as a statement does
+	held.expire()
+	held.mu.Unlock()
+	a.commit()
+	b.hasTurn()
+	b.commit()
+	c.hasTurn()
+	c.commit()
+	for _, client := range []*client{a, b, c} {
+		if err := <-client.ended; err != nil {
+			t.Error(err)
+		}
+	}
+	held.expire()
+	if err := held.Commit(); !errors.Is(err, sql.ErrTxDone) {
+		t.Errorf("the commit of one that has ended: %v", err)
+	}
+	write(t, driver, 1)
+}
+
 // TestReaderThatEndsItsSnapshot may have read two states of the database.
 func TestReaderThatEndsItsSnapshot(t *testing.T) {
 	databasetest.SQLiteOnly(t)
