@@ -89,6 +89,25 @@ func testControl(t *testing.T, control func(dialect.Tx) error) {
 	}
 }
 
+// TestCommitThatTheDriverHasPrepared is not refused before it runs: the driver keeps the one that ran outside of a transaction.
+func TestCommitThatTheDriverHasPrepared(t *testing.T) {
+	driver, _ := openGroup(t)
+	if _, err := driver.ExecContext(t.Context(), "COMMIT"); err == nil {
+		t.Error("there was no transaction")
+	}
+	a := store(t, driver, "a")
+	a.hasTurn()
+	if err := a.tx.Query(t.Context(), "COMMIT", []any{}, &entsql.Rows{}); err == nil {
+		t.Error("it was not refused")
+	}
+	if err := a.tx.Commit(); err == nil {
+		t.Error("the transaction was committed")
+	}
+	if got := notes(t, driver); got != "" {
+		t.Errorf("stored: %q", got)
+	}
+}
+
 // TestSavepointsOfTheApplication stay its own: the second member of a group cannot reach those that the first has left open.
 func TestSavepointsOfTheApplication(t *testing.T) {
 	driver, _, a, b, c := three(t)
