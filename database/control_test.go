@@ -89,22 +89,31 @@ func testControl(t *testing.T, control func(dialect.Tx) error) {
 	}
 }
 
-// TestCommitThatTheDriverHasPrepared is not refused before it runs: the driver keeps the one that ran outside of a transaction.
-func TestCommitThatTheDriverHasPrepared(t *testing.T) {
-	driver, _ := openGroup(t)
-	if _, err := driver.ExecContext(t.Context(), "COMMIT"); err == nil {
-		t.Error("there was no transaction")
-	}
-	a := store(t, driver, "a")
-	a.hasTurn()
-	if err := a.tx.Query(t.Context(), "COMMIT", []any{}, &entsql.Rows{}); err == nil {
-		t.Error("it was not refused")
-	}
-	if err := a.tx.Commit(); err == nil {
-		t.Error("the transaction was committed")
-	}
-	if got := notes(t, driver); got != "" {
-		t.Errorf("stored: %q", got)
+// TestControlThatTheDriverHasPrepared has a statement that is not refused before it runs: the driver keeps it from outside of a
+// transaction. What comes after it would be committed by itself.
+func TestControlThatTheDriverHasPrepared(t *testing.T) {
+	for _, statement := range []string{"COMMIT", "ROLLBACK"} {
+		t.Run(statement, func(t *testing.T) {
+			driver, _ := openGroup(t)
+			if _, err := driver.ExecContext(t.Context(), statement); err == nil {
+				t.Error("there was no transaction")
+			}
+			a := store(t, driver, "a")
+			a.hasTurn()
+			err := a.tx.Query(t.Context(), statement, []any{}, &entsql.Rows{})
+if err == nil && statement == "COMMIT" {
+				t.Error("it was not refused")
+			}
+			if err := a.tx.Exec(t.Context(), "INSERT INTO note VALUES ('after')", []any{}, nil); err == nil {
+				t.Error("the next statement was not refused")
+			}
+			if err := a.tx.Commit(); err == nil {
+				t.Error("the transaction was committed")
+			}
+			if got := notes(t, driver); got != "" {
+				t.Errorf("stored: %q", got)
+			}
+		})
 	}
 }
 

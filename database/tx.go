@@ -83,9 +83,9 @@ func (t *tx) run(ctx context.Context, query string, statement func(context.Conte
 		_, err := rows.Columns()
 		return err != nil
 	})
-	if err := t.failure(); err != nil && !undoesSavepoint(query) {
+	if t.failed != nil && !undoesSavepoint(query) {
 		return fmt.Errorf("the transaction goes on only from a savepoint (use transaction.Savepoint), because a statement failed: %w",
-			err)
+			t.failed)
 	}
 	err := t.try(ctx, query, statement)
 	if err == nil || t.failed == nil {
@@ -129,14 +129,6 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// failure returns why the transaction cannot be committed. SQLite may have ended it without an error of a statement.
-func (t *tx) failure() error {
-	if t.failed == nil && t.conn != nil {
-		t.failed = t.role.err()
-	}
-	return t.failed
-}
-
 // explain says what a statement's error means in this transaction.
 func (t *tx) explain(err error) error {
 	switch {
@@ -163,8 +155,8 @@ func (t *tx) finish(commit bool) error {
 	if t.done != nil {
 		return t.done
 	}
-	if failed := t.failure(); commit && failed != nil {
-		return errors.Join(fmt.Errorf("rolled back, because a statement failed: %w", failed), t.end(false))
+	if commit && t.failed != nil {
+		return errors.Join(fmt.Errorf("rolled back, because a statement failed: %w", t.failed), t.end(false))
 	}
 	return t.end(commit)
 }
