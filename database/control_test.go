@@ -101,7 +101,7 @@ func TestControlThatTheDriverHasPrepared(t *testing.T) {
 			a := store(t, driver, "a")
 			a.hasTurn()
 			err := a.tx.Query(t.Context(), statement, []any{}, &entsql.Rows{})
-if err == nil && statement == "COMMIT" {
+			if err == nil && statement == "COMMIT" {
 				t.Error("it was not refused")
 			}
 			if err := a.tx.Exec(t.Context(), "INSERT INTO note VALUES ('after')", []any{}, nil); err == nil {

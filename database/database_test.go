@@ -376,10 +376,26 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
+func TestRowsAffected(t *testing.T) {
+	driver, _ := open(t)
+	exec(t, driver, "INSERT INTO note (value) VALUES ('a'), ('b')")
+	tx := begin(t, driver, false)
+	for range 2 { // PostgreSQL is sent BEGIN with the first statement
+		var result sql.Result
+		if err := tx.Exec(t.Context(), "UPDATE note SET value = value || 'x'", []any{}, &result); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := result.RowsAffected(); n != 2 || err != nil {
+			t.Errorf("%d rows, want 2: %v", n, err)
+		}
+	}
+	commit(t, tx)
+}
+
 // TestScriptThatFailsBeforeItsCommit leaves the writer's connection in a transaction, in which nobody else must write.
 func TestScriptThatFailsBeforeItsCommit(t *testing.T) {
 	driver, _ := open(t)
-	exec(t, driver, insert, "a")
+	exec(t, driver, "INSERT INTO note (value) VALUES ('a'); INSERT INTO note (value) VALUES ('e')")
 	const script = "BEGIN; INSERT INTO note (value) VALUES ('b'); INSERT INTO note (value) VALUES ('a'); COMMIT"
 	if err := driver.Exec(t.Context(), script, []any{}, nil); err == nil {
 		t.Fatal("the conflict was not noticed")
@@ -388,8 +404,8 @@ func TestScriptThatFailsBeforeItsCommit(t *testing.T) {
 	tx := begin(t, driver, false)
 	exec(t, tx, insert, "d")
 	commit(t, tx)
-	if n := number(t, driver, "SELECT count(*) FROM note WHERE value IN ('a', 'c', 'd')"); n != 3 {
-		t.Errorf("%d of 3 rows are there", n)
+	if n := number(t, driver, "SELECT count(*) FROM note WHERE value IN ('a', 'c', 'd', 'e')"); n != 4 {
+		t.Errorf("%d of 4 rows are there", n)
 	}
 	if n := number(t, driver, "SELECT count(*) FROM note WHERE value = 'b'"); n != 0 {
 		t.Error("the failed script has left a row")

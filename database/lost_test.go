@@ -14,6 +14,22 @@ import (
 	"daybook/database/databasetest"
 )
 
+// testLostBegin has the answer to a BEGIN that is sent alone not arrive.
+func testLostBegin(t *testing.T, server *databasetest.Server) {
+	_, url := openOn(t, server, "")
+	var lose atomic.Bool
+	_, url = databasetest.Through(t, "unix", url, func(answer []byte) bool { return lose.Load() && bytes.Contains(answer, []byte("BEGIN")) })
+	driver := reopen(t, url+"&pool_max_conns=1&default_query_exec_mode=exec")
+	tx := begin(t, driver, false)
+	lose.Store(true)
+	statement := tx.Exec(t.Context(), "SELECT 1", []any{}, nil)
+	lose.Store(false)
+	if commit := tx.Commit(); !database.IsBusy(statement) || !database.IsBusy(commit) {
+		t.Errorf("the statement: %v, the commit: %v", statement, commit)
+	}
+	number(t, driver, "SELECT 1")
+}
+
 // testLostAnswer has the server commit, and its answer not arrive.
 func testLostAnswer(t *testing.T, server *databasetest.Server) {
 	direct, url := openOn(t, server, "")
@@ -50,8 +66,11 @@ func testLostAnswer(t *testing.T, server *databasetest.Server) {
 				t.Errorf("%s: a statement outside: %v", network, err)
 			}
 		}
+		if err := driver.Query(t.Context(), "SELECT 'COMMIT'", []any{}, &entsql.Rows{}); !database.IsBusy(err) || database.IsUnknown(err) {
+			t.Errorf("%s: a query outside that only reads: %v", network, err)
+		}
 		lose.Store(false)
-		if n := lost.Load(); n != 5 {
+		if n := lost.Load(); n != 6 {
 			t.Errorf("%s: %d answers were lost", network, n)
 		}
 		tx := begin(t, driver, false)
@@ -69,7 +88,7 @@ func testLostBeforeCommit(t *testing.T, server *databasetest.Server) {
 	direct, url := openOn(t, server, "")
 	for _, network := range []string{"unix", "127.0.0.1:0"} {
 		p, url := databasetest.Through(t, network, url, nil)
-		driver := reopen(t, url)
+		driver := reopen(t, url+"&pool_max_conns=1")
 		for name, end := range map[string]func(pid int){
 			"cut":   func(int) { p.Cut() },
 			"ended": func(pid int) { exec(t, direct, "SELECT pg_terminate_backend($1)", pid) },
@@ -81,6 +100,9 @@ func testLostBeforeCommit(t *testing.T, server *databasetest.Server) {
 				}
 				return database.IsBusy(err)
 			})
+			if err := loseBefore(t, direct, driver, end).Rollback(); err != nil {
+				t.Errorf("%s, %s: the rollback: %v", network, name, err)
+			}
 			tx := loseBefore(t, direct, driver, end)
 			statement := tx.Exec(t.Context(), "INSERT INTO note VALUES ('b')", []any{}, nil)
 			for what, err := range map[string]error{"a statement": statement, "the commit after it": tx.Commit()} {
@@ -88,6 +110,11 @@ func testLostBeforeCommit(t *testing.T, server *databasetest.Server) {
 					t.Errorf("%s, %s, %s: %v", network, name, what, err)
 				}
 			}
+		}
+		number(t, driver, "SELECT 1")
+		p.Cut()
+		if network == "unix" { // on TCP, the kernel may tell this side later
+			exec(t, driver, "DELETE FROM note") // on another connection
 		}
 	}
 	if n := number(t, direct, "SELECT count(*) FROM note"); n != 0 {

@@ -74,7 +74,7 @@ func refuses(t *testing.T, driver dialect.Driver, files fstest.MapFS, sentence s
 	t.Helper()
 	before := stateOf(t, driver)
 	err := database.Migrate(t.Context(), driver, files, quiet)
-	if err == nil || !strings.Contains(err.Error(), sentence) {
+	if err == nil || !strings.Contains(err.Error(), sentence) || strings.Contains(err.Error(), "let the owner") {
 		t.Errorf("got %v, want %q", err, sentence)
 	}
 	if after := stateOf(t, driver); after != before {
@@ -267,6 +267,30 @@ func TestMigrateBesideOtherTables(t *testing.T) {
 	mustMigrate(t, driver, migrations(t, createFirst))
 	exec(t, driver, "CREATE SCHEMA other; CREATE TABLE other.second (id integer)")
 	mustMigrate(t, driver, migrations(t, createFirst, createSecond))
+}
+
+// TestWaitForAnotherThatMigrates lasts longer than a statement may take, or wait for a lock. Later that holds again.
+func TestWaitForAnotherThatMigrates(t *testing.T) {
+	if !databasetest.Postgres() {
+		t.Skip("on SQLite nobody waits for a lock")
+	}
+	driver, url := open(t)
+	blocker := begin(t, driver, false)
+	exec(t, blocker, "LOCK TABLE note")
+	files := migrations(t, "LOCK TABLE note", "SELECT 1 / (current_setting('lock_timeout') != '0')::int")
+	migrated := make(chan error)
+	for _, parameter := range []string{"", "&statement_timeout=50&lock_timeout=50&default_transaction_isolation=serializable"} {
+		other := reopen(t, url+parameter)
+		go func() { migrated <- database.Migrate(t.Context(), other, files, quiet) }()
+		waitFor(t, "one more wants to migrate", func() bool {
+			return number(t, driver, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted = "+fmt.Sprint(parameter == "")) == 1
+		})
+	}
+	exec(t, driver, "SELECT pg_sleep(0.1)")
+	commit(t, blocker)
+	if err := errors.Join(<-migrated, <-migrated); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestTenThatStartAtOnce open one new database, as ten processes would: each has connections of its own, and knows nothing of the

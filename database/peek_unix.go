@@ -10,11 +10,7 @@ import (
 
 // peek reports whether something was received that nobody has read, without waiting for it. It fails if the connection is closed.
 func peek(network net.Conn) (received bool, err error) {
-	conn, ok := network.(syscall.Conn)
-	if !ok {
-		return false, nil
-	}
-	socket, err := conn.SyscallConn()
+	socket, err := network.(syscall.Conn).SyscallConn()
 	if err != nil {
 		return false, err
 	}

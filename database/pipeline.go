@@ -130,12 +130,9 @@ func (c *pipelined) ExecContext(ctx context.Context, query string, args []driver
 		return c.Conn.ExecContext(ctx, query, args)
 	}
 	results := c.send(ctx, begin, query, args)
-	_, err := results.Exec()
-	if err != nil {
-		return nil, cmp.Or(err, results.Close())
-	}
-	tag, err := results.Exec()
-	if err = cmp.Or(err, results.Close()); err != nil {
+	_, _ = results.Exec() // of BEGIN: Close returns the errors of both
+	tag, _ := results.Exec()
+	if err := results.Close(); err != nil {
 		return nil, err
 	}
 	return driver.RowsAffected(tag.RowsAffected()), nil
@@ -144,10 +141,7 @@ func (c *pipelined) ExecContext(ctx context.Context, query string, args []driver
 // execOne executes a statement without arguments. By itself pgx would send it in the simple protocol, in which it may be a script: a
 // COMMIT could hide behind another statement.
 func (c *pipelined) execOne(ctx context.Context, statement string) (driver.Result, error) {
-	rows, err := c.Conn.Conn().Query(ctx, statement)
-	if err != nil {
-		return nil, err
-	}
+	rows, _ := c.Conn.Conn().Query(ctx, statement) // rows.Err returns its error, too
 	rows.Close()
 	return driver.RowsAffected(rows.CommandTag().RowsAffected()), rows.Err()
 }
@@ -158,15 +152,12 @@ func (c *pipelined) QueryContext(ctx context.Context, query string, args []drive
 		return c.Conn.QueryContext(ctx, query, args)
 	}
 	results := c.send(ctx, begin, query, args)
-	if _, err := results.Exec(); err != nil {
-		return nil, cmp.Or(err, results.Close())
-	}
-	found, _ := results.Query() // which has its error, too
+	_, _ = results.Exec()       // of BEGIN
+	found, _ := results.Query() // has the errors of both, also of the first row
 	r := &rows{Rows: found, results: results, types: c.Conn.Conn().TypeMap()}
-	r.more = r.Rows.Next() // only now the columns are known, or that the statement has failed
-	if err := r.Rows.Err(); err != nil {
-		r.Rows.Close()
-		return nil, cmp.Or(err, results.Close())
+	if err := r.Err(); err != nil {
+		_ = r.Close() // which returns it, too
+		return nil, err
 	}
 	return r, nil
 }
@@ -189,7 +180,6 @@ type rows struct {
 	pgx.Rows
 	results pgx.BatchResults
 	types   *pgtype.Map
-	more    bool // Next has been called already, and has found a row
 }
 
 func (r *rows) Columns() []string {
@@ -206,8 +196,7 @@ func (r *rows) Close() error {
 }
 
 func (r *rows) Next(to []driver.Value) (err error) {
-	more := r.more || r.Rows.Next()
-	if r.more = false; !more {
+	if !r.Rows.Next() {
 		return cmp.Or(r.Err(), io.EOF)
 	}
 	for i, raw := range r.RawValues() {

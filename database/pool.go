@@ -3,9 +3,6 @@ package database
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -83,15 +80,6 @@ func (p *pool) take(ctx context.Context) (*sql.Conn, error) {
 		return nil, err
 	}
 	conn, err := p.db.Conn(ctx)
-	for range cap(p.free) {
-		if !errors.Is(err, driver.ErrBadConn) {
-			break
-		}
-		conn, err = p.db.Conn(ctx) // database/sql gives up after three that were lost
-	}
-	if errors.Is(err, driver.ErrBadConn) {
-		err = fmt.Errorf("%w: %w", errLost, err)
-	}
 	if err != nil {
 		p.giveBack(1)
 	}

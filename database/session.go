@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -207,7 +206,7 @@ func beginStatement(options *sql.TxOptions) (string, error) {
 	case sql.LevelDefault: // the server's, which is read committed
 		return statement, nil
 	case sql.LevelReadUncommitted, sql.LevelReadCommitted, sql.LevelRepeatableRead, sql.LevelSerializable:
-		return statement + " ISOLATION LEVEL " + strings.ToUpper(level.String()), nil
+		return statement + " ISOLATION LEVEL " + level.String(), nil
 	case sql.LevelSnapshot:
 		return statement + " ISOLATION LEVEL REPEATABLE READ", nil
 	}

@@ -32,11 +32,10 @@ func watchSilence(config *pgx.ConnConfig) *silence {
 	ctx, cancel := context.WithCancel(context.Background())
 	var looking sync.WaitGroup
 	looking.Go(func() {
-		ticker := time.NewTicker(silencePause)
-		defer ticker.Stop()
+		tick := time.Tick(silencePause)
 		for ctx.Err() == nil {
 			select {
-			case <-ticker.C:
+			case <-tick:
 				s.look(ctx)
 			case <-ctx.Done():
 			}
@@ -111,13 +110,9 @@ func (s *silence) lost(ctx context.Context, server endpoint, waiting []*awaited)
 // idleProcesses returns the server's processes for the user that have been idle since before the last look. If they are not known, as
 // through PgBouncer while it waits for a server, none is.
 func idleProcesses(ctx context.Context, conn *pgx.Conn) []uint32 {
-	// CollectRows returns the error of Query, too.
 	rows, _ := conn.Query(ctx, "SELECT pid FROM pg_stat_activity WHERE state LIKE 'idle%' AND state_change < clock_timestamp() - $1::interval",
 		silencePause)
-	idle, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
-	if err != nil {
-		return nil
-	}
+	idle, _ := pgx.CollectRows(rows, pgx.RowTo[uint32]) // none after an error, which may be that of Query
 	return idle
 }
 
