@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 // daybook returns the command with the arguments, to run in an empty folder. The last ones may be environment variables.
 func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute+soakTime())
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute+soakTime())
 	t.Cleanup(cancel)
 	command := exec.CommandContext(ctx, os.Args[0])
 	command.Dir = folder
