@@ -607,23 +607,28 @@ func TestFullDatabase(t *testing.T) {
 	exec(t, driver, insert, "small")
 }
 
+// TestClosedDatabaseIsOneFile closes it at once after what has used connections, many times.
 func TestClosedDatabaseIsOneFile(t *testing.T) {
 	databasetest.SQLiteOnly(t)
 	path := filepath.Join(t.TempDir(), "test.db")
-	driver, err := database.Open(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	exec(t, driver, "CREATE TABLE note (value TEXT)")
-	tx := begin(t, driver, true)
-	number(t, tx, "SELECT count(*) FROM note")
-	commit(t, tx)
-	if err := driver.Close(); err != nil {
-		t.Fatal(err)
-	}
-	entries, err := os.ReadDir(filepath.Dir(path))
-	if err != nil || len(entries) != 1 {
-		t.Errorf("left behind: %v (error %v), want the database alone", entries, err)
+	for range 150 {
+		driver, err := database.Open(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exec(t, driver, "CREATE TABLE IF NOT EXISTS note (value TEXT)")
+		tx := begin(t, driver, true)
+		number(t, tx, "SELECT count(*) FROM note")
+		commit(t, tx)
+		number(t, driver, "INSERT INTO note (value) VALUES ('a') RETURNING 1")
+		number(t, driver, "SELECT count(*) FROM note")
+		if err := driver.Close(); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(filepath.Dir(path))
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("left behind: %v (error %v), want the database alone", entries, err)
+		}
 	}
 }
 

@@ -163,6 +163,7 @@ func explain(path string, err error) string {
 // Close closes the database. Connections in use close when they are given back. The last one removes the write-ahead log.
 func (d *sqliteDriver) Close() error {
 	d.watch.stop()
+	d.settle()
 	if d.writer.file != nil && d.writer.file.indexedAnew() {
 		// With the last connection, SQLite would remove the log, and with it what the other process has written. This one stays.
 		ctx, cancel := context.WithTimeout(context.Background(), trimWait)
@@ -170,6 +171,21 @@ func (d *sqliteDriver) Close() error {
 		_, _ = d.readers.db.Conn(ctx) // if none is free, those in use stay
 	}
 	return errors.Join(d.readers.db.Close(), d.writer.close())
+}
+
+// settle waits a moment for connections whose rows have been closed: they are given back by a goroutine. Of two connections that close
+// at the same time, neither is the last one, and the log would stay.
+func (d *sqliteDriver) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), trimWait)
+	defer cancel()
+	places := 0
+	for places < cap(d.readers.free) && d.readers.places.take(ctx) == nil {
+		places++
+	}
+	d.readers.giveBack(places)
+	if _, err := d.writer.enter(ctx, true); err == nil {
+		d.writer.pass()
+	}
 }
 
 func (d *sqliteDriver) Dialect() string { return dialect.SQLite }
