@@ -107,6 +107,7 @@ func TestCurlShowsTheToken(t *testing.T) {
 			t.Errorf("%s: it says %q, %v", line, said, err)
 		}
 	}
+	s.stop(syscall.SIGTERM)
 }
 
 func TestTokenThatOthersCanRead(t *testing.T) {

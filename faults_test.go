@@ -45,6 +45,7 @@ type visitors struct {
 // visit begins with n visitors, who record messages of a little more than size bytes. With several servers, they take them by turns.
 func visit(t *testing.T, n, size int, servers ...*process) *visitors {
 	v := &visitors{t: t, client: http.Client{Timeout: hang, Transport: &http.Transport{}}, told: map[string]int{}, answers: map[string]int{}}
+	t.Cleanup(v.stop) // or they would visit a server of a later test that has the same port
 	for i := range n {
 		url := servers[i%len(servers)].url
 		v.running.Go(func() {
@@ -203,6 +204,7 @@ func (s *process) kill() (log string) {
 // TestSystemCallsFail has a system call of SQLite's fail in a server with visitors, and then kills the server. A sample of the calls
 // and errors, or with DAYBOOK_TEST_FAULTS=1 many of them.
 func TestSystemCallsFail(t *testing.T) {
+	need(t, "strace")
 	for _, fault := range faults() {
 		t.Run(fault, func(t *testing.T) {
 			folder := t.TempDir()
@@ -280,7 +282,7 @@ func inject(t *testing.T, s *process, fault string) (injected func() int) {
 	t.Helper()
 	calls := filepath.Join(t.TempDir(), "calls")
 	call, _, _ := strings.Cut(fault, ":")
-	command := exec.Command(need(t, "strace"), append(ofDatabase(filepath.Join(s.command.Dir, "daybook.db")),
+	command := exec.Command("strace", append(ofDatabase(filepath.Join(s.command.Dir, "daybook.db")),
 		"-f", "-o", calls, "-p", fmt.Sprint(s.command.Process.Pid), "-e", "trace="+call, "-e", "inject="+fault)...)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"daybook/database"
 	"daybook/database/databasetest"
 	"daybook/ent/migrations"
@@ -34,7 +36,7 @@ func TestMain(m *testing.M) {
 		main()
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // daybook returns the command with the arguments, to run in an empty folder. The last ones may be environment variables.

@@ -245,7 +245,7 @@ func (l *load) check(t *testing.T, s *process) {
 	slices.Sort(values)
 	slices.Sort(l.recorded)
 	if !slices.Equal(values, l.recorded) {
-		t.Errorf("%d messages were acknowledged, %d are there", len(l.recorded), len(values))
+		t.Errorf("%d messages were acknowledged, %d are there%s", len(l.recorded), len(values), difference(values, l.recorded))
 	}
 	t.Logf("%d answers, %d messages", l.answers, len(l.recorded))
 	s.stop(syscall.SIGTERM)
