@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	entsql "entgo.io/ent/dialect/sql"
 	"golang.org/x/sys/unix"
 )
 
@@ -211,11 +212,11 @@ func TestSystemCallsFail(t *testing.T) {
 			s := serveIn(t, folder, "--listen=127.0.0.1:0")
 			v := visit(t, 8, 0, s)
 			v.wait("messages are recorded", v.recorded, 20)
-			stop := inject(t, s, fault)
+			stop := inject(t, s, fault, ofDatabase(filepath.Join(folder, "daybook.db"))...)
 			v.wait("messages are answered", v.answered, 100)
 			injected := stop()
 			v.wait("recording goes on", v.recorded, 20)
-			stop = inject(t, s, fault)
+			stop = inject(t, s, fault, ofDatabase(filepath.Join(folder, "daybook.db"))...)
 			v.wait("messages are answered", v.answered, 100)
 			s.kill()
 			v.stop()
@@ -277,12 +278,12 @@ func ofDatabase(path string) []string {
 	return []string{"-P", path, "-P", path + "-wal", "-P", path + "-shm"}
 }
 
-// inject makes a system call of the server fail where it concerns the database. It returns what counts the failures.
-func inject(t *testing.T, s *process, fault string) (injected func() int) {
+// inject makes system calls of the server fail where they concern the files. It returns what ends that, and counts the failures.
+func inject(t *testing.T, s *process, fault string, files ...string) (stop func() (injected int)) {
 	t.Helper()
 	calls := filepath.Join(t.TempDir(), "calls")
 	call, _, _ := strings.Cut(fault, ":")
-	command := exec.Command("strace", append(ofDatabase(filepath.Join(s.command.Dir, "daybook.db")),
+	command := exec.Command("strace", append(files,
 		"-f", "-o", calls, "-p", fmt.Sprint(s.command.Process.Pid), "-e", "trace="+call, "-e", "inject="+fault)...)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
@@ -300,6 +301,43 @@ func inject(t *testing.T, s *process, fault string) (injected func() int) {
 		}
 		return strings.Count(string(log), "(INJECTED)")
 	}
+}
+
+// TestFlushOfTheDatabaseFails has the flush of the database fail when the log is copied into it. A part was copied before, without a
+// flush, because a reader needed the rest. What the disk has then lost of that part, only a new process copies again.
+func TestFlushOfTheDatabaseFails(t *testing.T) {
+	need(t, "strace")
+	folder := t.TempDir()
+	path := filepath.Join(folder, "daybook.db")
+	other := fillLog(t, path)
+	var reader entsql.Rows
+	if err := other.Query(t.Context(), "SELECT id FROM messages", []any{}, &reader); err != nil || !reader.Next() {
+		t.Fatal(err, reader.Err())
+	}
+	s := serveIn(t, folder, "--listen=127.0.0.1:0")
+	v := visit(t, 8, 0, s)
+	v.wait("the log is copied up to what the reader needs", v.recorded, 60)
+	stop := inject(t, s, "fsync,fdatasync:error=EIO", "-P", path)
+	if err := errors.Join(reader.Close(), other.Close()); err != nil {
+		t.Fatal(err)
+	}
+	v.wait("messages are refused", func() int { return v.answered() - v.recorded() }, 20)
+	if stop() != 1 {
+		t.Error("the flush was tried again")
+	}
+	if status := v.record(s.url, "plain and late"); status != http.StatusInternalServerError {
+		t.Errorf("the next message is answered %d", status)
+	}
+	if status := v.ask(http.MethodGet, s.url+"/readyz", ""); status != http.StatusServiceUnavailable {
+		t.Errorf("/readyz is answered %d", status)
+	}
+	v.stop()
+	if log := s.stop(syscall.SIGTERM); !strings.Contains(log, "a flush of the database's file has failed: "+path) {
+		t.Errorf("the log does not say it:\n%s", log)
+	}
+	t.Logf("%d recorded, %v", v.recorded(), v.answers)
+	v.told[filler] = http.StatusCreated
+	v.after(folder)
 }
 
 // TestFilesAreTakenAway takes away what a server with visitors has open. Who asks after that is refused, /readyz says so, and the log

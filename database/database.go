@@ -28,6 +28,8 @@
 //   - When SQLite itself ends a transaction (a full disk, INSERT OR ROLLBACK), or the shared commit fails, all that share it
 //     fail, even those that roll back: they may have read writes that were undone.
 //   - After the file, its write-ahead log or the log's index was deleted, renamed or replaced, writing fails ([ErrFileReplaced]).
+//   - After a flush of the database has failed, of which a part was copied from the log earlier, writing fails: that part may be lost.
+//     The log still has it, and the next process to open the database copies it again.
 //
 // # PostgreSQL
 //

@@ -78,23 +78,70 @@ func (i identity) sizeOf(path string) (size int64, err error) {
 	return size, nil
 }
 
-// indexedAnew reports whether another process has made an index of its own, because the one that is open was deleted.
-func (f *file) indexedAnew() bool {
+// keepsLog reports whether the log must stay when the database is closed: it is not all in the database, although this process takes
+// it to be, or another process has made an index of its own, because the one that is open was deleted.
+func (f *file) keepsLog() bool {
+	if lost := f.lost.Load(); lost != nil && errors.Is(*lost, errUnflushed) {
+		return true
+	}
 	id, _, err := identify(f.index)
 	return err == nil && !id.same(f.indexID)
 }
 
 // The bounds of the write-ahead log.
 const (
-	maxLog    = 64 << 20               // bytes; from here on the writer tries to empty it,
+	copyAt    = 1000                   // pages; from here on, it is copied into the database (SQLite's default),
+	copyPause = 16                     // commits between two looks at how many pages are used, while the log does not grow
+	maxLog    = 64 << 20               // bytes; from here on, the writer tries to empty it,
 	hardLog   = 4 * maxLog             // and from here on it ends the transactions that block this
 	trimPause = time.Second            // between two attempts
 	trimWait  = 100 * time.Millisecond // for readers, in each attempt
 )
 
-// trim empties a write-ahead log that has become too large. SQLite appends commits to it, and copies them into the database every
-// 1000 pages, but begins the log anew only when no reader needs it. If reading transactions overlap all the time, that moment
-// never comes. The caller has the turn, so nobody writes meanwhile.
+// keepLogSmall has the log copied into the database, and perhaps emptied, after a COMMIT that has left it with that size.
+func (w *writer) keepLogSmall(size int64) {
+	w.commits++
+	if size > w.logSize || w.commits%copyPause == 0 {
+		w.copyLog("PASSIVE", copyAt)
+	}
+	w.logSize = size
+	w.trim(size)
+}
+
+// errUnflushed is why nothing is written any more after copyLog.
+var errUnflushed = errors.New("a flush of the database's file has failed")
+
+// copyLog copies the write-ahead log into the database if it has so many pages, as a checkpoint of that mode. SQLite would do so at a
+// COMMIT, but would not say that it has failed. The caller has the turn, so nobody writes meanwhile.
+//
+// If readers need a part of the log, SQLite copies the rest, and flushes nothing. If the flush of a later copy fails, the disk may
+// have lost both, as PostgreSQL found (https://lwn.net/Articles/752063), and SQLite would copy only the second one again. So nothing is
+// written any more, and the log stays: the next process to open the database copies all of it.
+func (w *writer) copyLog(mode string, least int) {
+	pages, copied, err := w.checkpoint("NOOP")
+	if err != nil || pages < least {
+		return
+	}
+	// If readers still block it, a later commit tries again. Any other error comes back at the next commit.
+	if _, _, err = w.checkpoint(mode); result(err) == resultFlush && copied > 0 {
+		err = fmt.Errorf("%w: %s: nothing is written until a new process opens it (%w)", errUnflushed, w.file.path, err)
+		w.file.lost.Store(&err)
+	}
+}
+
+// checkpoint returns how many pages the log has, and how many of them have been copied (https://sqlite.org/pragma.html#pragma_wal_checkpoint).
+func (w *writer) checkpoint(mode string) (pages, copied int, err error) {
+	statement, err := w.prepare("PRAGMA wal_checkpoint(" + mode + ")")
+	if err != nil {
+		return 0, 0, err
+	}
+	var busy int
+	err = statement.QueryRow().Scan(&busy, &pages, &copied)
+	return pages, copied, err
+}
+
+// trim empties a write-ahead log that has become too large. SQLite appends commits to it, and begins it anew only when all of it is
+// copied, and no reader needs it. If reading transactions overlap all the time, that moment never comes. The caller has the turn.
 func (w *writer) trim(logSize int64) {
 	if logSize <= w.maxLog || time.Since(w.trimmed) < trimPause {
 		return
@@ -106,9 +153,9 @@ func (w *writer) trim(logSize int64) {
 		defer readers.gate.Unlock()
 		defer readers.giveBack(w.stopReaders())
 	}
-	// If readers still block it, a later commit tries again. Any other error comes back at the next commit.
 	ctx := context.Background()
-	_, _ = w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d; PRAGMA wal_checkpoint(TRUNCATE)", trimWait.Milliseconds()))
+	_, _ = w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", trimWait.Milliseconds()))
+	w.copyLog("TRUNCATE", 0)
 	_, _ = w.conn.ExecContext(ctx, fmt.Sprintf("PRAGMA busy_timeout = %d", busyTimeout.Milliseconds()))
 }
 

@@ -45,6 +45,8 @@ type writer struct {
 	group           *group               // nil if none is open
 	file            *file
 	maxLog, hardLog int64
+	commits         int
+	logSize         int64     // after the last commit, in bytes
 	trimmed         time.Time // when trim last emptied the log
 }
 
@@ -130,13 +132,18 @@ func (w *writer) take(ctx context.Context, alone bool) (solo bool, err error) {
 	if lost := w.file.lost.Load(); lost != nil {
 		err = *lost
 	} else if w.conn == nil {
-		w.conn, err = w.db.Conn(ctx)
-		w.prepared = map[string]*sql.Stmt{}
+		err = w.connect(ctx)
 	}
 	if err != nil {
 		w.pass()
 	}
 	return solo, err
+}
+
+func (w *writer) connect(ctx context.Context) (err error) {
+	w.conn, err = w.db.Conn(ctx)
+	w.prepared = map[string]*sql.Stmt{}
+	return err
 }
 
 // load returns whether somebody has the turn, as 0 or 1, and how many wait for it.
@@ -171,17 +178,22 @@ func (w *writer) close() error {
 	return w.db.Close()
 }
 
-// exec runs a statement that begins or ends a transaction or a savepoint. Each is prepared only once, because that takes longer
-// than running it, except for COMMIT.
-func (w *writer) exec(statement string) (err error) {
-	prepared := w.prepared[statement]
-	if prepared == nil {
-		if prepared, err = w.conn.PrepareContext(context.Background(), statement); err != nil {
-			return err
+// prepare prepares a statement, once: that takes longer than running it, except for COMMIT and checkpoints.
+func (w *writer) prepare(statement string) (prepared *sql.Stmt, err error) {
+	if prepared = w.prepared[statement]; prepared == nil {
+		if prepared, err = w.conn.PrepareContext(context.Background(), statement); err == nil {
+			w.prepared[statement] = prepared
 		}
-		w.prepared[statement] = prepared
 	}
-	_, err = prepared.Exec()
+	return prepared, err
+}
+
+// exec runs a statement that begins or ends a transaction or a savepoint.
+func (w *writer) exec(statement string) error {
+	prepared, err := w.prepare(statement)
+	if err == nil {
+		_, err = prepared.Exec()
+	}
 	return err
 }
 
@@ -210,7 +222,9 @@ func (w *writer) end(err error) {
 	}
 	g.err = err
 	close(g.done)
-	w.trim(logSize)
+	if err == nil && g.kept > 0 {
+		w.keepLogSmall(logSize)
+	}
 }
 
 // commit commits the group. If the file is gone, it writes nothing, or what was refused would be there when the file comes back. If
@@ -245,10 +259,14 @@ func (w *writer) overwrite() error {
 func (w *writer) giveBack() {
 	defer w.pass()
 	w.disconnect() // waits for the rows
-	if conn, err := w.db.Conn(context.Background()); err == nil {
-		_, _ = rollBack(conn) // an error closes the connection, and so ends the transaction
-		_ = conn.Close()
+	if w.connect(context.Background()) != nil {
+		return // the database is closed
 	}
+	if _, err := rollBack(w.conn); err != nil {
+		w.disconnect() // which ends the transaction
+		return
+	}
+	w.copyLog("PASSIVE", copyAt)
 }
 
 // member is the role of a writing transaction.

@@ -35,6 +35,8 @@ var settings = fmt.Sprintf("PRAGMA busy_timeout = %d;", busyTimeout.Milliseconds
 var writerSettings = settings + `
 	-- What is deleted is overwritten in the file. By default, its text stays there until the space is used again.
 	PRAGMA secure_delete = ON;
+	-- copyLog does it.
+	PRAGMA wal_autocheckpoint = 0;
 `
 
 // readerSettings make a connection unable to write: SQLite has no read-only transactions.
@@ -164,8 +166,8 @@ func explain(path string, err error) string {
 func (d *sqliteDriver) Close() error {
 	d.watch.stop()
 	d.settle()
-	if d.writer.file != nil && d.writer.file.indexedAnew() {
-		// With the last connection, SQLite would remove the log, and with it what the other process has written. This one stays.
+	if d.writer.file != nil && d.writer.file.keepsLog() {
+		// With the last connection, SQLite would remove the log. This one stays.
 		ctx, cancel := context.WithTimeout(context.Background(), trimWait)
 		defer cancel()
 		_, _ = d.readers.db.Conn(ctx) // if none is free, those in use stay

@@ -38,6 +38,53 @@ func logSize(t *testing.T, w *writer) int64 {
 	return info.Size()
 }
 
+// TestLogIsCopied writes several times more pages than the log is to have.
+func TestLogIsCopied(t *testing.T) {
+	for name, test := range map[string]struct {
+		times int
+		write func(*testing.T, *sqliteDriver)
+	}{
+		"small transactions": {3 * copyAt, func(t *testing.T, driver *sqliteDriver) { write(t, driver, 1) }},
+		"large transactions": {copyAt / 8, func(t *testing.T, driver *sqliteDriver) { write(t, driver, 100<<10) }},
+		"statements outside of a transaction": {3 * copyAt, func(t *testing.T, driver *sqliteDriver) {
+			if _, err := driver.ExecContext(t.Context(), "INSERT INTO note VALUES (randomblob(8))"); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"queries outside of a transaction": {3 * copyAt, func(t *testing.T, driver *sqliteDriver) {
+			rows, err := driver.QueryContext(t.Context(), "INSERT INTO note VALUES (randomblob(8)) RETURNING 1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := rows.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			driver, w := openGroup(t)
+			for range test.times {
+				test.write(t, driver)
+			}
+			if pages := logSize(t, w) / 4096; pages < copyAt || pages > copyAt+copyAt/4 {
+				t.Errorf("the log has %d pages", pages)
+			}
+		})
+	}
+}
+
+// TestLogThatWasLargeIsCopied has the log of a large transaction, which SQLite then uses from its begin.
+func TestLogThatWasLargeIsCopied(t *testing.T) {
+	driver, w := openGroup(t)
+	write(t, driver, 8<<20)
+	for range 2 * copyAt {
+		write(t, driver, 1)
+		if pages, _, err := w.checkpoint("NOOP"); err != nil || pages > copyAt+copyAt/4 {
+			t.Fatalf("%d pages of the log are used: %v", pages, err)
+		}
+	}
+}
+
 // TestIdleReaderDoesNotKeepTheLog has a reader that does nothing, while others write more than the log is to hold.
 func TestIdleReaderDoesNotKeepTheLog(t *testing.T) {
 	driver, w := openGroup(t)
