@@ -28,7 +28,7 @@ import (
 func bigDatabase(t *testing.T, folder string) (messages int) {
 	t.Helper()
 	messages = 1_000_000
-	if race {
+	if race || testing.Short() { // with which SQLite without cgo is tested
 		messages = 100_000
 	}
 	fillAtOnce(t, folder, messages)
