@@ -43,8 +43,13 @@ func TestMain(m *testing.M) {
 func daybook(t *testing.T, folder string, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute+soakTime())
-	t.Cleanup(cancel)
 	command := exec.CommandContext(ctx, os.Args[0])
+	t.Cleanup(func() {
+		cancel()
+		if command.Process != nil {
+			_ = command.Process.Kill() // fails if it has ended; cancel does it later, when the tests may have ended
+		}
+	})
 	command.Dir = folder
 	command.Env = append(os.Environ(), "DAYBOOK_TEST_MAIN=1", "GORACE=atexit_sleep_ms=0") // with the race detector, an end takes a second
 	for _, arg := range args {
