@@ -70,7 +70,7 @@ func runPrograms(t *testing.T, steps, servers int, serial bool, newURL func(*tes
 		ok := t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			url := newURL(t)
 			p := &programs{t: t, serial: serial, begin: importOldDays(t, url), servers: instances(t, servers, url), seed: seed,
-				http: &http.Transport{MaxIdleConnsPerHost: 2 * roundClients}, tagged: map[string]answer{}, tags: map[string]string{}}
+				http: &http.Transport{MaxIdleConnsPerHost: 2 * roundClients}, cuts: &http.Transport{DisableKeepAlives: true}, tagged: map[string]answer{}, tags: map[string]string{}}
 			if !serial {
 				commitSlowly(t, url)
 			}
@@ -141,6 +141,7 @@ type programs struct {
 	serial  bool
 	seed    uint64
 	http    *http.Transport // which follows no redirect
+	cuts    *http.Transport // for what is cut: net/http may give the error of its context to the next request on the connection
 	rounds  int
 
 	clock, steps, refused atomic.Int64
@@ -390,15 +391,16 @@ func (c *client) send(server int, q question, r *http.Request, cut bool) {
 		r.Header.Set("If-None-Match", etag)
 	}
 	c.mu.Unlock()
+	transport := c.http
 	if cut {
 		ctx, cancel := context.WithTimeout(r.Context(), time.Duration(c.random.Int64N(int64(6*time.Millisecond))))
 		defer cancel()
-		r = r.WithContext(ctx)
+		r, transport = r.WithContext(ctx), c.cuts
 	}
 	q.path = fmt.Sprintf("%s %s to %d", r.Method, r.URL.RequestURI(), server)
 	op := porcupine.Operation{ClientId: c.number, Call: c.clock.Add(1)}
 	begun := time.Now()
-	response, body, err := c.exchange(r)
+	response, body, err := exchange(transport, r)
 	op.Return = c.clock.Add(1)
 	if time.Since(begun) > time.Second { // for which a read waits until the order is settled
 		q.told = 0
@@ -418,8 +420,8 @@ func (c *client) send(server int, q question, r *http.Request, cut bool) {
 }
 
 // exchange returns the answer to a request.
-func (c *client) exchange(r *http.Request) (*http.Response, string, error) {
-	response, err := c.http.RoundTrip(r)
+func exchange(transport *http.Transport, r *http.Request) (*http.Response, string, error) {
+	response, err := transport.RoundTrip(r)
 	if err != nil {
 		return nil, "", err
 	}
