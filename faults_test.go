@@ -316,7 +316,7 @@ func TestFlushOfTheDatabaseFails(t *testing.T) {
 	}
 	s := serveIn(t, folder, "--listen=127.0.0.1:0")
 	v := visit(t, 8, 0, s)
-	v.wait("the log is copied up to what the reader needs", v.recorded, 60)
+	v.wait("the log is copied up to what the reader needs", v.recorded, 300) // at most 8 in a commit, which has 2 pages at least
 	stop := inject(t, s, "fsync,fdatasync:error=EIO", "-P", path)
 	if err := errors.Join(reader.Close(), other.Close()); err != nil {
 		t.Fatal(err)
@@ -334,6 +334,9 @@ func TestFlushOfTheDatabaseFails(t *testing.T) {
 	v.stop()
 	if log := s.stop(syscall.SIGTERM); !strings.Contains(log, "a flush of the database's file has failed: "+path) {
 		t.Errorf("the log does not say it:\n%s", log)
+	}
+	if size(t, path+"-wal") == 0 {
+		t.Error("the stop has emptied the write-ahead log")
 	}
 	t.Logf("%d recorded, %v", v.recorded(), v.answers)
 	v.told[filler] = http.StatusCreated

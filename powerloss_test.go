@@ -51,8 +51,8 @@ func TestPowerLoss(t *testing.T) {
 // filler is a message that is there before.
 const filler = "xxxxxx"
 
-// fillLog makes a database with a write-ahead log of nearly 1000 pages, at which SQLite copies the log into the database. The log
-// stays because the database, which it returns, stays open.
+// fillLog makes a database with a write-ahead log of nearly 1000 pages, at which the log is copied into the database. The log stays
+// because the database, which it returns, stays open.
 func fillLog(t *testing.T, path string) dialect.Driver {
 	t.Helper()
 	makeDatabase(t, path)

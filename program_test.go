@@ -70,7 +70,8 @@ func runPrograms(t *testing.T, steps, servers int, serial bool, newURL func(*tes
 		ok := t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			url := newURL(t)
 			p := &programs{t: t, serial: serial, begin: importOldDays(t, url), servers: instances(t, servers, url), seed: seed,
-				http: &http.Transport{MaxIdleConnsPerHost: 2 * roundClients}, cuts: &http.Transport{DisableKeepAlives: true}, tagged: map[string]answer{}, tags: map[string]string{}}
+				http: &http.Transport{MaxIdleConnsPerHost: 2 * roundClients}, cuts: &http.Transport{DisableKeepAlives: true},
+				tagged: map[string]answer{}, tags: map[string]string{}}
 			if !serial {
 				commitSlowly(t, url)
 			}

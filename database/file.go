@@ -122,14 +122,15 @@ func (w *writer) copyLog(mode string, least int) {
 	if err != nil || pages < least {
 		return
 	}
-	// If readers still block it, a later commit tries again. Any other error comes back at the next commit.
+	// After any other error, and if readers block it, a later commit tries again.
 	if _, _, err = w.checkpoint(mode); result(err) == resultFlush && copied > 0 {
 		err = fmt.Errorf("%w: %s: nothing is written until a new process opens it (%w)", errUnflushed, w.file.path, err)
 		w.file.lost.Store(&err)
 	}
 }
 
-// checkpoint returns how many pages the log has, and how many of them have been copied (https://sqlite.org/pragma.html#pragma_wal_checkpoint).
+// checkpoint makes a checkpoint (https://sqlite.org/pragma.html#pragma_wal_checkpoint). It returns how many pages the log has, and how
+// many of them have been copied.
 func (w *writer) checkpoint(mode string) (pages, copied int, err error) {
 	statement, err := w.prepare("PRAGMA wal_checkpoint(" + mode + ")")
 	if err != nil {
