@@ -264,6 +264,7 @@ func failover(t *testing.T) {
 // TestStandbyAway records while the synchronous standby is away. Until it is back, nobody may see the message or be told that it is
 // recorded: the primary server could be lost, and the message with it.
 func TestStandbyAway(t *testing.T) {
+	t.Parallel()
 	primary := databasetest.Start(t)
 	standby := primary.Standby(t)
 	s := instances(t, 1, primary.URL("postgres"))[0]

@@ -22,6 +22,7 @@ import (
 
 // TestStopUnderLoadResetsNobody stops it ten times while 64 clients record and read.
 func TestStopUnderLoadResetsNobody(t *testing.T) {
+	t.Parallel()
 	folder := t.TempDir()
 	var load load
 	for range 10 {

@@ -92,6 +92,7 @@ func TestAnotherSiteNeitherReadsNorChanges(t *testing.T) {
 			{"127.0.0.1", "localhost", "no-referrer"}, // it says so: of another site
 		}[:rules.pairs] {
 			t.Run(rules.name+"/"+from.book+" from "+from.site, func(t *testing.T) {
+				t.Parallel()
 				access := rules.access
 				access.Hosts = []string{"book.example"}
 				b, tab := openWith(t, databasetest.New(t), access), visit(t, browser)
