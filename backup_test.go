@@ -162,6 +162,23 @@ func TestRefusedBackup(t *testing.T) {
 	}
 }
 
+// TestBackupIsFlushed watches the system calls of a backup: the copy is flushed before it gets its name, and the name before the end.
+func TestBackupIsFlushed(t *testing.T) {
+	folder := t.TempDir()
+	makeDatabase(t, filepath.Join(folder, "daybook.db"))
+	calls := filepath.Join(t.TempDir(), "calls")
+	command := daybook(t, folder, "backup", "copy.db")
+	trace(t, command, calls, "-y", "-e", "trace=fsync,rename,renameat,renameat2")
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	order := regexp.MustCompile(`(?s)fsync\([^\n]+\.partial>\) += 0.*rename[^\n]+copy\.db.*fsync\([^\n]+` + regexp.QuoteMeta(folder) + `>\) += 0`)
+	until(t, "strace has seen the flushes in their order", func() bool {
+		log, err := os.ReadFile(calls)
+		return err == nil && order.Match(log)
+	})
+}
+
 // fillWithLongMessages makes a database of 64 MB in the folder, which takes longer to copy than a process to start.
 func fillWithLongMessages(t *testing.T, path string) {
 	t.Helper()

@@ -238,12 +238,14 @@ func TestRefusedBackup(t *testing.T) {
 	); err != nil {
 		t.Skip(err)
 	}
+	t.Chdir(folder)
 	before := entries(t, folder)
 	const itself = "is the database itself, or a part of it: use another path"
 	for _, test := range []struct{ from, to, sentence string }{
 		{path, path, itself},
 		{path, path + "-wal", itself},
 		{path, path + "-journal", itself}, // does not exist
+		{path, filepath.Base(path) + "-journal", itself},
 		{path, in("link.db"), itself},
 		{path, in("hard.db"), itself},
 		{path, filepath.Join(in("folder"), filepath.Base(path)+"-journal"), itself},
@@ -301,6 +303,21 @@ func TestBackupThatIsStopped(t *testing.T) {
 	}
 	if info, err := os.Stat(target); err != nil || last != size || info.Size() != size {
 		t.Errorf("%d bytes of %d were done, the file has %d: %v", last, size, info.Size(), err)
+	}
+}
+
+// TestTargetBecomesAFolder has another program use the name while the copy is written.
+func TestTargetBecomesAFolder(t *testing.T) {
+	databasetest.SQLiteOnly(t)
+	_, path := open(t)
+	target := filepath.Join(t.TempDir(), "copy.db")
+	err := database.Backup(t.Context(), path, target, func(_, _ int64) {
+		if err := os.Mkdir(target, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+			t.Error(err)
+		}
+	})
+	if names := entries(t, filepath.Dir(target)); err == nil || len(names) != 1 {
+		t.Errorf("it ended with %v, and in the folder are %q", err, names)
 	}
 }
 
