@@ -227,6 +227,23 @@ func TestSystemCallsFail(t *testing.T) {
 	}
 }
 
+// TestFlushOfACommitFails has the flush of a COMMIT fail, and that of the empty commit that is written over it, too.
+func TestFlushOfACommitFails(t *testing.T) {
+	need(t, "strace")
+	folder := t.TempDir()
+	s := serveIn(t, folder, "--listen=127.0.0.1:0")
+	stop := inject(t, s, "fsync,fdatasync:error=EIO", ofDatabase(filepath.Join(folder, "daybook.db"))...)
+	if status, body := s.post("unknown"); status != http.StatusInternalServerError || !strings.HasPrefix(body, "It is not known") {
+		t.Errorf("answered %d %s", status, body)
+	}
+	stop()
+	if status, body := s.post("after"); status != http.StatusCreated {
+		t.Errorf("when the flush succeeds again, answered %d %s", status, body)
+	}
+	s.kill()
+	checkBook(t, filepath.Join(folder, "daybook.db"), map[string]bool{"after": true})
+}
+
 func faults() (all []string) {
 	if !long {
 		return []string{"fsync:error=EIO:when=3+3", "fsync:error=EIO", "pwrite64:error=EIO:when=4+5", "statx:error=EIO:when=5+5"}
@@ -341,6 +358,35 @@ func TestFlushOfTheDatabaseFails(t *testing.T) {
 	t.Logf("%d recorded, %v", v.recorded(), v.answers)
 	v.told[filler] = http.StatusCreated
 	v.after(folder)
+}
+
+// TestFlushOfTheDatabaseFailsForAWhile has the same while nobody reads: nothing was copied before, so the next copy is of all of the
+// log again, and recording goes on.
+func TestFlushOfTheDatabaseFailsForAWhile(t *testing.T) {
+	need(t, "strace")
+	folder := t.TempDir()
+	path := filepath.Join(folder, "daybook.db")
+	other := fillLog(t, path)
+	s := serveIn(t, folder, "--listen=127.0.0.1:0")
+	stop := inject(t, s, "fsync,fdatasync:error=EIO", "-P", path)
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	acknowledged := map[string]bool{filler: true}
+	for i := range 100 {
+		acknowledged[fmt.Sprint(i)] = true
+		if status, body := s.post(fmt.Sprint(i)); status != http.StatusCreated {
+			t.Fatalf("answered %d %s", status, body)
+		}
+	}
+	if stop() < 2 {
+		t.Error("the flush was not tried again")
+	}
+	s.stop(syscall.SIGTERM)
+	if files := names(t, folder); len(files) != 1 {
+		t.Errorf("the stop has left %q", files)
+	}
+	checkBook(t, path, acknowledged)
 }
 
 // TestFilesAreTakenAway takes away what a server with visitors has open. Who asks after that is refused, /readyz says so, and the log
