@@ -72,6 +72,9 @@ func TestErrorsByMeaning(t *testing.T) {
 					t.Errorf("%s: %t, of %v", name, is(err), err)
 				}
 			}
+			if strings.Contains(err.Error(), "nil") {
+				t.Errorf("it says %v", err)
+			}
 		})
 	}
 }
