@@ -28,17 +28,19 @@ type tab struct {
 	ctx context.Context
 }
 
-// browse opens a book and starts Chromium, for a test that need not run on PostgreSQL, too.
+// browse opens a book and starts Chromium, for a test that need not run on PostgreSQL, too, and that may run beside others.
 func browse(t *testing.T) (*book, tab) {
 	t.Helper()
 	skipOnPostgreSQL(t)
-	return open(t), launch(t)
+	tab := launch(t)
+	return open(t), tab
 }
 
-// launch starts Chromium for a test that need not run on PostgreSQL, too.
+// launch starts Chromium for a test that need not run on PostgreSQL, too, and that may run beside others.
 func launch(t *testing.T) tab {
 	t.Helper()
 	skipOnPostgreSQL(t)
+	t.Parallel()
 	return launchOnBoth(t)
 }
 
@@ -52,7 +54,7 @@ func skipOnPostgreSQL(t *testing.T) {
 // launchOnBoth starts Chromium. It ends with the test.
 func launchOnBoth(t *testing.T) tab {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(start(t), time.Minute)
+	ctx, cancel := context.WithTimeout(start(t), 5*time.Minute)
 	t.Cleanup(cancel)
 	failOnComplaints(t, ctx)
 	return tab{t, ctx}

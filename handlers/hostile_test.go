@@ -72,6 +72,7 @@ var stopped = regexp.MustCompile(`^(fetch-(same-origin|navigate|no-cors-(PUT|DEL
 // has, or the more a browser can do, the more pairs of sites are tried.
 func TestAnotherSiteNeitherReadsNorChanges(t *testing.T) {
 	skipOnPostgreSQL(t)
+	t.Parallel()
 	browser := start(t, everyNameIsHere)
 	for _, rules := range []struct {
 		name   string

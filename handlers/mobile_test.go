@@ -141,6 +141,7 @@ var withTLS = reverseProxy{reverseProxies[1].name, reverseProxies[1].install, re
 // and goes away. Nothing that was typed may be lost, and each message is recorded once and shown once.
 func TestPageOnAMobileNetwork(t *testing.T) {
 	skipOnPostgreSQL(t)
+	t.Parallel()
 	b := open(t)
 	network, port := openMobile(t, withTLS.start(b))
 	address := fmt.Sprintf("https://localhost:%d", port)

@@ -135,7 +135,7 @@ func (a *application) values() string {
 // on one after another.
 func (a *application) nothingInUse() {
 	a.t.Helper()
-	ctx, cancel := context.WithTimeout(a.t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(a.t.Context(), 30*time.Second)
 	defer cancel()
 	for range 100 {
 		for _, readOnly := range []bool{true, false} {
@@ -143,7 +143,7 @@ func (a *application) nothingInUse() {
 			if err != nil {
 				a.t.Fatal(err)
 			}
-			if _, err := tx.Message.Query().Count(ctx); err != nil {
+			if _, err := tx.Message.Query().Exist(ctx); err != nil {
 				a.t.Fatalf("a connection is still in use: %v", err)
 			}
 			if err := tx.Rollback(); err != nil {

@@ -33,6 +33,7 @@ func OnPostgreSQL(t *testing.T) {
 	if Postgres() {
 		return
 	}
+	t.Parallel() // it mostly waits
 	server := Start(t, "fsync=off", "max_connections=300")
 	args := []string{"-test.skip=^" + t.Name() + "$"}
 	flag.Visit(func(f *flag.Flag) {
