@@ -300,15 +300,21 @@ func inject(t *testing.T, s *process, fault string, files ...string) (stop func(
 	t.Helper()
 	calls := filepath.Join(t.TempDir(), "calls")
 	call, _, _ := strings.Cut(fault, ":")
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", s.command.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
 	command := exec.Command("strace", append(files,
 		"-f", "-o", calls, "-p", fmt.Sprint(s.command.Process.Pid), "-e", "trace="+call, "-e", "inject="+fault)...)
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "strace is there", func() bool {
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.command.Process.Pid))
-		return err != nil || !strings.Contains(string(status), "TracerPid:\t0\n")
-	})
+	for _, thread := range threads { // it attaches to one after another
+		until(t, "strace is there", func() bool {
+			status, err := os.ReadFile(thread)
+			return err != nil || !strings.Contains(string(status), "TracerPid:\t0\n")
+		})
+	}
 	return func() int {
 		_ = command.Process.Signal(syscall.SIGINT) // fails if it has ended
 		_ = command.Wait()
