@@ -27,13 +27,13 @@ const variable = "DAYBOOK_TEST_POSTGRES"
 // Postgres reports whether the tests run on PostgreSQL.
 func Postgres() bool { return os.Getenv(variable) != "" }
 
-// OnPostgreSQL runs the tests of the package that -run selects, again, on PostgreSQL. To run one of them there, name both, as in
-// -run 'TestOnPostgreSQL|TestThatOne'.
+// OnPostgreSQL runs the tests of the package that -run selects, again, on PostgreSQL, while the parallel ones run here. To run one of
+// them there, name both, as in -run 'TestOnPostgreSQL|TestThatOne'.
 func OnPostgreSQL(t *testing.T) {
 	if Postgres() {
 		return
 	}
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	server := Start(t, "fsync=off", "max_connections=300")
 	args := []string{"-test.skip=^" + t.Name() + "$"}
 	flag.Visit(func(f *flag.Flag) {
