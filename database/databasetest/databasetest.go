@@ -27,15 +27,19 @@ const variable = "DAYBOOK_TEST_POSTGRES"
 // Postgres reports whether the tests run on PostgreSQL.
 func Postgres() bool { return os.Getenv(variable) != "" }
 
-// OnPostgreSQL runs the tests of the package that -run selects, again, on PostgreSQL, while the parallel ones run here. To run one of
-// them there, name both, as in -run 'TestOnPostgreSQL|TestThatOne'.
+// OnPostgreSQL runs the tests of the package that -run and -skip select, again, on PostgreSQL, while the parallel ones run here. To run
+// one of them there, name both, as in -run 'TestOnPostgreSQL|TestThatOne'.
 func OnPostgreSQL(t *testing.T) {
 	if Postgres() {
 		return
 	}
 	t.Parallel()
 	server := Start(t, "fsync=off", "max_connections=300")
-	args := []string{"-test.skip=^" + t.Name() + "$"}
+	skip := "^" + t.Name() + "$"
+	if others := flag.Lookup("test.skip").Value.String(); others != "" {
+		skip += "|" + others
+	}
+	args := []string{"-test.skip=" + skip}
 	flag.Visit(func(f *flag.Flag) {
 		passed := []string{"test.run", "test.short", "test.v", "test.timeout", "test.failfast"}
 		for _, name := range passed {
