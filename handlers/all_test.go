@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"daybook/database"
 	"daybook/ent"
 )
 
@@ -90,7 +91,11 @@ func TestSlowClientsLeaveRoomToRead(t *testing.T) {
 	}).Exec(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for range 100 {
+	stats, err := database.Stats(t.Context(), b.driver)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range stats.MaxConnections + 8 {
 		response, err := http.Get(b.url + "/?all")
 		if err != nil {
 			t.Fatal(err)

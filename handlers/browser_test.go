@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,26 +23,46 @@ import (
 	"daybook/database/databasetest"
 )
 
+// chromium is what most tests browse with. The first of them starts it, and TestMain ends it.
+var chromium struct {
+	start sync.Once
+	ctx   context.Context
+	end   context.CancelFunc
+	err   error
+}
+
+// browsing are tests of which some browse.
+type browsing struct{ *testing.M }
+
+func (b browsing) Run() int {
+	defer func() {
+		if chromium.end != nil {
+			chromium.end()
+		}
+	}()
+	return b.M.Run()
+}
+
 // tab is a tab of a Chromium with a profile of its own.
 type tab struct {
 	t   *testing.T
 	ctx context.Context
 }
 
-// browse opens a book and starts Chromium, for a test that need not run on PostgreSQL, too, and that may run beside others.
+// browse opens a book and a tab, for a test that need not run on PostgreSQL, too, and that may run beside others.
 func browse(t *testing.T) (*book, tab) {
 	t.Helper()
 	skipOnPostgreSQL(t)
-	tab := launch(t)
+	tab := openTab(t)
 	return open(t), tab
 }
 
-// launch starts Chromium for a test that need not run on PostgreSQL, too, and that may run beside others.
-func launch(t *testing.T) tab {
+// openTab opens a tab for a test that need not run on PostgreSQL, too, and that may run beside others.
+func openTab(t *testing.T) tab {
 	t.Helper()
 	skipOnPostgreSQL(t)
 	t.Parallel()
-	return launchOnBoth(t)
+	return openTabOnBoth(t)
 }
 
 func skipOnPostgreSQL(t *testing.T) {
@@ -51,35 +72,65 @@ func skipOnPostgreSQL(t *testing.T) {
 	}
 }
 
-// launchOnBoth starts Chromium. It ends with the test.
-func launchOnBoth(t *testing.T) tab {
+// openTabOnBoth opens a tab, which is closed with the test.
+func openTabOnBoth(t *testing.T) tab {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(start(t), 5*time.Minute)
+	path := needChromium(t)
+	chromium.start.Do(func() { chromium.ctx, chromium.end, chromium.err = start(path) })
+	if chromium.err != nil {
+		t.Fatal(chromium.err)
+	}
+	tab := openTabIn(t, chromium.ctx)
+	failOnComplaints(t, tab.ctx)
+	return tab
+}
+
+// openTabIn opens a tab in a browser. It shares nothing with the others there.
+func openTabIn(t *testing.T, browser context.Context) tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
 	t.Cleanup(cancel)
-	failOnComplaints(t, ctx)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(ctx, 5*time.Minute)
+	t.Cleanup(cancel)
 	return tab{t, ctx}
 }
 
-// start starts Chromium with more flags, and returns the context of its first tab, which has no limit: it would be the browser's.
-func start(t *testing.T, flags ...chromedp.ExecAllocatorOption) context.Context {
+// launch starts a Chromium of the test's own, with more flags.
+func launch(t *testing.T, flags ...chromedp.ExecAllocatorOption) context.Context {
 	t.Helper()
+	ctx, end, err := start(needChromium(t), flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(end)
+	return ctx
+}
+
+func needChromium(t *testing.T) (path string) {
+	t.Helper()
+	return need(t, "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")
+}
+
+// start starts Chromium, and returns the context of its first tab, which has no limit: it would be the browser's.
+func start(path string, flags ...chromedp.ExecAllocatorOption) (ctx context.Context, end context.CancelFunc, err error) {
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(need(t, "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")),
-		chromedp.UserDataDir(t.TempDir()),
+		chromedp.ExecPath(path),
 		chromedp.NoSandbox, // as root, in a container, there is none
 		chromedp.Flag("disable-quic", true),
 		// A mouse, which a browser without a window does not have, and without which it hides what is for keyboards.
 		chromedp.Flag("blink-settings", "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"),
 		chromedp.Flag("disable-component-update", true),
 	)
-	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(options, flags...)...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
+	allocator, end := chromedp.NewExecAllocator(context.Background(), append(options, flags...)...)
+	ctx, _ = chromedp.NewContext(allocator)
 	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal(err)
+		end()
+		return nil, nil, err
 	}
-	return ctx
+	return ctx, end, nil
 }
 
 // failOnComplaints lets the test fail if the browser has something to complain about: an exception in a script, or what a page's
@@ -151,7 +202,7 @@ const (
 )
 
 func TestBrowserRecordsAndShows(t *testing.T) {
-	b, tab := open(t), launchOnBoth(t)
+	b, tab := open(t), openTabOnBoth(t)
 	tab.do(chromedp.Navigate(b.url))
 	if got := tab.text(".empty"); !strings.Contains(got, "curl -d 'hello world' "+b.addr+"/record") {
 		t.Errorf("the empty book says %q", got)
@@ -413,7 +464,7 @@ func TestPaperHasMessagesOnly(t *testing.T) {
 // TestLooks opens every page in both schemes at both ends of the widths, and lets axe judge it. With
 // DAYBOOK_TEST_SCREENSHOTS=folder it leaves a screenshot of each there, and of widths in between.
 func TestLooks(t *testing.T) {
-	full, empty, long, texts, tab := open(t), open(t), open(t), open(t), launch(t)
+	full, empty, long, texts, tab := open(t), open(t), open(t), open(t), openTab(t)
 	removable := openWithTokenAt(t, texts.at).frontWithToken()
 	long.fill(60)
 	for _, message := range []string{
@@ -511,7 +562,7 @@ func TestLooks(t *testing.T) {
 
 // TestDayInTheBrowser goes to a day by the field and by a heading, without scripts.
 func TestDayInTheBrowser(t *testing.T) {
-	b, tab := open(t), launchOnBoth(t)
+	b, tab := open(t), openTabOnBoth(t)
 	b.fill(4)
 	b.exec("UPDATE messages SET recorded_at = '2026-11-19 12:00:00+00:00' WHERE id < 3")
 	tab.do(command(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}))

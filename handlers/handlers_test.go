@@ -29,7 +29,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(browsing{m})
 }
 
 func TestOnPostgreSQL(t *testing.T) { databasetest.OnPostgreSQL(t) }

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/cdp"
 	browserpage "github.com/chromedp/cdproto/page"
@@ -31,19 +30,6 @@ const secret = "the key is below the mat"
 
 // everyNameIsHere has every name lead to this machine.
 var everyNameIsHere = chromedp.Flag("host-resolver-rules", "MAP * 127.0.0.1")
-
-// visit opens a tab in a browser, which shares nothing with others.
-func visit(t *testing.T, browser context.Context) tab {
-	t.Helper()
-	ctx, cancel := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
-	t.Cleanup(cancel)
-	if err := chromedp.Do(ctx); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel = context.WithTimeout(ctx, time.Minute)
-	t.Cleanup(cancel)
-	return tab{t, ctx}
-}
 
 // watched serves the book through a proxy that notes each request: its method, its address, and whether the browser sends
 // credentials. If the visitor is logged in, the proxy adds them to attacks: Chromium keeps them apart by site, but not every browser
@@ -73,7 +59,7 @@ var stopped = regexp.MustCompile(`^(fetch-(same-origin|navigate|no-cors-(PUT|DEL
 func TestAnotherSiteNeitherReadsNorChanges(t *testing.T) {
 	skipOnPostgreSQL(t)
 	t.Parallel()
-	browser := start(t, everyNameIsHere)
+	browser := launch(t, everyNameIsHere)
 	for _, rules := range []struct {
 		name   string
 		access handlers.Access
@@ -96,7 +82,7 @@ func TestAnotherSiteNeitherReadsNorChanges(t *testing.T) {
 				t.Parallel()
 				access := rules.access
 				access.Hosts = []string{"book.example"}
-				b, tab := openWith(t, databasetest.New(t), access), visit(t, browser)
+				b, tab := openWith(t, databasetest.New(t), access), openTabIn(t, browser)
 				b.client.Message.Create().SetValue(secret).ExecX(t.Context())
 				address, requests := b.watched(rules.logIn)
 				address = under(from.book, address)
@@ -164,7 +150,7 @@ func (b tab) logIn(address string, requests *log) {
 // TestReboundNameReadsNothing has a page's own name lead to the book: for the browser, the book is of its origin then.
 func TestReboundNameReadsNothing(t *testing.T) {
 	skipOnPostgreSQL(t)
-	browser := start(t, everyNameIsHere)
+	browser := launch(t, everyNameIsHere)
 	for _, test := range []struct {
 		hosts []string
 		want  string // what it reads, and what recording is answered
@@ -172,7 +158,7 @@ func TestReboundNameReadsNothing(t *testing.T) {
 		{nil, "421 false 421"},
 		{[]string{"rebound.example"}, "200 true 201"}, // as the operator wants
 	} {
-		b, tab := openWith(t, databasetest.New(t), handlers.Access{Hosts: test.hosts}), visit(t, browser)
+		b, tab := openWith(t, databasetest.New(t), handlers.Access{Hosts: test.hosts}), openTabIn(t, browser)
 		b.client.Message.Create().SetValue(secret).ExecX(t.Context())
 		var rebound atomic.Bool
 		tab.do(chromedp.Navigate(under("rebound.example", b.front(func(w http.ResponseWriter, _ *http.Request) {

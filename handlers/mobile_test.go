@@ -145,9 +145,8 @@ func TestPageOnAMobileNetwork(t *testing.T) {
 	b := open(t)
 	network, port := openMobile(t, withTLS.start(b))
 	address := fmt.Sprintf("https://localhost:%d", port)
-	ctx := start(t, chromedp.Flag("ignore-certificate-errors", true))
-	failOnComplaints(t, ctx)
-	tab := tab{t, ctx}
+	tab := openTabIn(t, launch(t, chromedp.Flag("ignore-certificate-errors", true)))
+	failOnComplaints(t, tab.ctx)
 	tab.do(chromedp.Navigate(address))
 	if !tab.is(`performance.getEntriesByType("navigation")[0].nextHopProtocol === "h2"`) {
 		t.Error("the page does not come by HTTP/2")

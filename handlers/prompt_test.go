@@ -80,7 +80,7 @@ func (p *prompts) answer(ctx context.Context, event any) {
 // TestPrivateBookAsksOnce shows the token when the book is opened; then everything works.
 func TestPrivateBookAsksOnce(t *testing.T) {
 	skipOnPostgreSQL(t)
-	b, tab := openWith(t, databasetest.New(t), handlers.Access{Token: token, Private: true}), launch(t)
+	b, tab := openWith(t, databasetest.New(t), handlers.Access{Token: token, Private: true}), openTab(t)
 	prompts, loads := tab.answerPrompts(token), tab.loads()
 	tab.do(chromedp.Navigate(b.url), chromedp.SendKeys(area, "by the script"), chromedp.Click(button), chromedp.WaitVisible(first))
 	if tab.is(`getComputedStyle(document.querySelector(".entry")).display !== "grid"`) {
@@ -119,7 +119,7 @@ func TestPrivateBookAsksOnce(t *testing.T) {
 // TestBookWithATokenAsksToRecord reads without a prompt, cancels the one for the form, and answers it.
 func TestBookWithATokenAsksToRecord(t *testing.T) {
 	skipOnPostgreSQL(t)
-	b, tab := openWith(t, databasetest.New(t), handlers.Access{Token: token}), launch(t)
+	b, tab := openWith(t, databasetest.New(t), handlers.Access{Token: token}), openTab(t)
 	b.client.Message.Create().SetValue("to read").ExecX(t.Context())
 	prompts := tab.answerPrompts("")
 	toRecord := chromedp.CSS(".to-record a")
@@ -146,7 +146,7 @@ func TestBookWithATokenAsksToRecord(t *testing.T) {
 // TestCancelledPromptLosesNothing records from a page that was opened before the browser was asked for the token.
 func TestCancelledPromptLosesNothing(t *testing.T) {
 	skipOnPostgreSQL(t)
-	b, tab := open(t), launch(t)
+	b, tab := open(t), openTab(t)
 	protected := openWith(t, b.at, handlers.Access{Token: token})
 	front := b.front(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == "POST" {
@@ -168,7 +168,7 @@ func TestCancelledPromptLosesNothing(t *testing.T) {
 // TestPasswordInTheAddress opens a page with the token in its address, as some keep it in a bookmark.
 func TestPasswordInTheAddress(t *testing.T) {
 	skipOnPostgreSQL(t)
-	b, tab := openWith(t, databasetest.New(t), handlers.Access{Token: token, Private: true}), launch(t)
+	b, tab := openWith(t, databasetest.New(t), handlers.Access{Token: token, Private: true}), openTab(t)
 	tab.do(chromedp.Navigate("http://anybody:" + url.QueryEscape(token) + "@" + b.addr))
 	tab.until(`document.querySelector("textarea") !== null && !document.body.innerText.includes("anybody")`)
 	tab.do(chromedp.SendKeys(area, "hello"), chromedp.Click(button))

@@ -112,7 +112,7 @@ func TestRefusedFormComesBackFromTheLimit(t *testing.T) {
 }
 
 func TestBrowserKeepsTheMessageAtTheLimit(t *testing.T) {
-	tab := launch(t)
+	tab := openTab(t)
 	b := openLimited(t, "1/h")
 	b.record("first")
 	tab.do(chromedp.Navigate(b.url), chromedp.SendKeys(area, "second"), chromedp.Click(button))

@@ -367,7 +367,7 @@ func entries(ids ...int) string {
 
 // TestOpenPageDropsWhatIsRemoved has days with several messages, and with one.
 func TestOpenPageDropsWhatIsRemoved(t *testing.T) {
-	b, tab := openWithToken(t), launchOnBoth(t)
+	b, tab := openWithToken(t), openTabOnBoth(t)
 	b.fill(3)
 	b.exec("UPDATE messages SET recorded_at = '2026-11-19 12:00:00+00:00' WHERE id = 1")
 	tab.do(chromedp.Navigate(b.url))
@@ -407,7 +407,7 @@ func TestOpenPageShowsOlderMessagesAfterTheRestIsRemoved(t *testing.T) {
 
 // TestRemovedMessageThatIsWaitingIsNotShown reads further down while others record and remove.
 func TestRemovedMessageThatIsWaitingIsNotShown(t *testing.T) {
-	b, tab := openWithToken(t), launch(t)
+	b, tab := openWithToken(t), openTab(t)
 	b.fill(60)
 	tab.do(chromedp.EmulateViewport(800, 600), chromedp.Navigate(b.url), chromedp.Evaluate[chromedp.Void](`scrollTo(0, 1000)`))
 	tab.until(`scrollY === 1000`)
@@ -430,7 +430,7 @@ func TestHiddenPageDropsWhatIsRemoved(t *testing.T) {
 	for _, recorded := range []int{0, 3, 60} {
 		for _, scrolled := range []bool{false, true} {
 			t.Run(fmt.Sprint(recorded, " more, scrolled: ", scrolled), func(t *testing.T) {
-				b, tab := openWithToken(t), launch(t)
+				b, tab := openWithToken(t), openTab(t)
 				b.fill(60)
 				tab.do(chromedp.EmulateViewport(800, 600), chromedp.Navigate(b.url))
 				b.came.waitFor(t, 1, "/live?after=60")
@@ -465,7 +465,7 @@ func (b *book) frontWithList(list *atomic.Pointer[func() string]) string {
 
 // TestListLoadedBeforeARemoval arrives after it, at a page that comes back and then listens.
 func TestListLoadedBeforeARemoval(t *testing.T) {
-	b, tab := openWithToken(t), launch(t)
+	b, tab := openWithToken(t), openTab(t)
 	b.fill(3)
 	var list atomic.Pointer[func() string]
 	tab.do(chromedp.Navigate(b.frontWithList(&list)))
@@ -484,7 +484,7 @@ func TestListLoadedBeforeARemoval(t *testing.T) {
 
 // TestListLoadedBeforeAKnownRemoval has a message that the page never received: it was removed before the hub looked.
 func TestListLoadedBeforeAKnownRemoval(t *testing.T) {
-	b, tab := openWithToken(t), launch(t)
+	b, tab := openWithToken(t), openTab(t)
 	b.fill(3)
 	var list atomic.Pointer[func() string]
 	tab.do(chromedp.Navigate(b.frontWithList(&list)))
@@ -506,7 +506,7 @@ func TestListLoadedBeforeAKnownRemoval(t *testing.T) {
 
 // TestListLoadedBeforeAMessage arrives after it, at a page of which everything was removed.
 func TestListLoadedBeforeAMessage(t *testing.T) {
-	b, tab := openWithToken(t), launch(t)
+	b, tab := openWithToken(t), openTab(t)
 	b.record("one")
 	var list atomic.Pointer[func() string]
 	tab.do(chromedp.Navigate(b.frontWithList(&list)))
@@ -534,7 +534,7 @@ func (b *book) frontWithToken() string {
 
 // TestRemovalInTheBrowser goes from a message to the question, back, and through it, by keyboard and without scripts, behind a proxy.
 func TestRemovalInTheBrowser(t *testing.T) {
-	b, tab := openWithToken(t), launch(t)
+	b, tab := openWithToken(t), openTab(t)
 	b.record("hello")
 	b.record("remove me")
 	b.url = b.frontWithToken()

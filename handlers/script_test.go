@@ -38,7 +38,7 @@ func (b tab) until(expression string) {
 
 // TestTwoBrowsers has one record, and the other one see it.
 func TestTwoBrowsers(t *testing.T) {
-	b, writer, reader := open(t), launchOnBoth(t), launchOnBoth(t)
+	b, writer, reader := open(t), openTabOnBoth(t), openTabOnBoth(t)
 	writer.do(chromedp.Navigate(b.url))
 	reader.do(chromedp.Navigate(b.url))
 	for _, message := range []string{"first", "two\nlines"} {
@@ -282,7 +282,7 @@ func TestBrowserSaysWhatIsRecordedButNotShown(t *testing.T) {
 
 // TestBrowserKeepsTheMessageThatABusyBookRefuses has another process hold the lock.
 func TestBrowserKeepsTheMessageThatABusyBookRefuses(t *testing.T) {
-	b, tab := openImpatient(t), launchOnBoth(t)
+	b, tab := openImpatient(t), openTabOnBoth(t)
 	tab.do(chromedp.Navigate(b.url))
 	unlock := b.lock()
 	tab.do(chromedp.SendKeys(area, "kept"), chromedp.Click(button))
@@ -322,7 +322,7 @@ func TestBrowserKeepsWhatCannotBeRecorded(t *testing.T) {
 // TestBrowserRecordsOnceWhatWasNotAnswered loses the answers to what is recorded. Sent again, a message is there once; changed, it
 // has to be meant.
 func TestBrowserRecordsOnceWhatWasNotAnswered(t *testing.T) {
-	b, tab := open(t), launchOnBoth(t)
+	b, tab := open(t), openTabOnBoth(t)
 	var lose atomic.Bool
 	tab.do(chromedp.Navigate(b.front(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method != "POST" || !lose.Load() {
@@ -354,7 +354,7 @@ func TestBrowserRecordsOnceWhatWasNotAnswered(t *testing.T) {
 // TestPageOutlivesTheServer has a page open while the server stops, is away, and comes back.
 func TestPageOutlivesTheServer(t *testing.T) {
 	database := databasetest.New(t)
-	b, next, tab := openAt(t, database), openAt(t, database), launchOnBoth(t)
+	b, next, tab := openAt(t, database), openAt(t, database), openTabOnBoth(t)
 	var server atomic.Pointer[httputil.ReverseProxy] // none while it is away
 	pass := func(b *book) {
 		server.Store(&httputil.ReverseProxy{
@@ -410,7 +410,7 @@ func TestPageListensAgainAfterAnError(t *testing.T) {
 
 // TestPageTakesManyMessages has thousands recorded while the page is open.
 func TestPageTakesManyMessages(t *testing.T) {
-	b, tab := open(t), launchOnBoth(t)
+	b, tab := open(t), openTabOnBoth(t)
 	tab.do(chromedp.Navigate(b.url))
 	b.came.waitFor(t, 1, "/live?after=0")
 	b.fill(5000)
@@ -452,7 +452,7 @@ func TestReaderIsNotMoved(t *testing.T) {
 
 // TestHiddenTabCatchesUp hides a tab, records a few messages or more than a page shows, and shows it again.
 func TestHiddenTabCatchesUp(t *testing.T) {
-	b, tab := open(t), launchOnBoth(t)
+	b, tab := open(t), openTabOnBoth(t)
 	b.fill(10)
 	tab.do(chromedp.Navigate(b.url))
 	tab.until(`document.querySelectorAll(".entry").length === 10`)
@@ -483,7 +483,7 @@ func (b tab) hide(hidden bool) {
 
 // TestButtonPressedTwice records once.
 func TestButtonPressedTwice(t *testing.T) {
-	b, tab := open(t), launchOnBoth(t)
+	b, tab := open(t), openTabOnBoth(t)
 	press := chromedp.Evaluate[chromedp.Void](`for (let i = 0; i < 3; i++) document.querySelector("form.record button").click()`)
 	tab.do(chromedp.Navigate(b.url), chromedp.SendKeys(area, "once"), press, chromedp.WaitVisible(first))
 	tab.do( // and without scripts, where the browser sends the form each time

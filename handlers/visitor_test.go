@@ -288,7 +288,9 @@ func TestFooterLeadsToEverything(t *testing.T) {
 
 // TestPageGoesOnAHomeScreen reads the manifest as a phone does, behind a proxy.
 func TestPageGoesOnAHomeScreen(t *testing.T) {
-	b, tab := browse(t)
+	skipOnPostgreSQL(t)
+	t.Parallel()
+	b, tab := open(t), tab{t, launch(t)} // the profiles of other tests are incognito, where nothing can be installed
 	b.url = b.behind("/tools/daybook")
 	tab.do(chromedp.Navigate(b.url + "/messages/404"))
 	var read browserpage.GetAppManifestResult
