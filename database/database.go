@@ -55,7 +55,8 @@
 //     is [Unlimited]. On
 //     PostgreSQL only the server knows whom it blocks, so any writing one is. The server itself ends those of a process that has
 //     stopped, after 20 seconds (idle_in_transaction_session_timeout).
-//   - A running statement is never interrupted on SQLite, and on PostgreSQL only by its context.
+//   - A running statement is interrupted only by its context, on SQLite only if it reads. SQLite's drivers may miss a context that
+//     ends in the microseconds in which the statement begins.
 //   - There are at most 4 connections per core to PostgreSQL, but at least 32, or pool_max_conns in the URL, of
 //     which those that write have three quarters; and 2 readers per core
 //     on SQLite, but at least 16.

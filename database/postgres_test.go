@@ -638,7 +638,7 @@ func TestSynchronousStandby(t *testing.T) {
 // waitFor waits until it is so.
 func waitFor(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); !is(); runtime.Gosched() {
+	for limit := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("not within 10 s: %s", what)
 		}

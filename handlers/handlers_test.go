@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -84,7 +83,7 @@ func (l *log) waitFor(t testing.TB, n int, what string) {
 		if time.Now().After(limit) {
 			t.Fatalf("the log does not contain %q %d times:\n%s", what, n, l)
 		}
-		runtime.Gosched()
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -44,7 +43,7 @@ func (b *book) metrics() map[string]float64 {
 // waitForMetrics waits until the series have these values: a request is counted after its answer.
 func (b *book) waitForMetrics(want map[string]float64) {
 	b.t.Helper()
-	for limit := time.Now().Add(10 * time.Second); ; runtime.Gosched() {
+	for limit := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
 		got, wrong := b.metrics(), []string{}
 		for series, value := range want {
 			if n, found := got[series]; !found || n != value {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -335,7 +334,7 @@ func TestRemovedTextIsNotInTheFile(t *testing.T) {
 			if time.Now().After(limit) {
 				t.Fatal("the write-ahead log stays")
 			}
-			runtime.Gosched()
+			time.Sleep(time.Millisecond)
 		}
 		content, err := os.ReadFile(path)
 		if err != nil {
