@@ -177,7 +177,7 @@ func TestBackupKeepsTheLocks(t *testing.T) {
 		}
 		return n
 	}
-	waitFor(t, "the databases of other tests are closed", func() bool { return locks() == 1 })
+	eventually(t, 10*time.Second, "the databases of other tests are closed", func() bool { return locks() == 1 })
 	mustBackUp(t, path)
 	if n := locks(); n != 1 {
 		t.Errorf("the process has %d locks of the database after a backup", n)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"ariga.io/atlas/sql/migrate"
 	"entgo.io/ent/dialect"
@@ -283,7 +284,7 @@ func TestWaitForAnotherThatMigrates(t *testing.T) {
 	for _, parameter := range []string{"", "&statement_timeout=50&lock_timeout=50&default_transaction_isolation=serializable"} {
 		other := reopen(t, url+parameter)
 		go func() { migrated <- database.Migrate(t.Context(), other, files, quiet) }()
-		waitFor(t, "one more wants to migrate", func() bool {
+		eventually(t, 10*time.Second, "one more wants to migrate", func() bool {
 			return number(t, driver, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted = "+fmt.Sprint(parameter == "")) == 1
 		})
 	}

@@ -638,16 +638,6 @@ func TestSynchronousStandby(t *testing.T) {
 	}
 }
 
-// waitFor waits until it is so.
-func waitFor(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for limit := time.Now().Add(10 * time.Second); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(limit) {
-			t.Fatalf("not within 10 s: %s", what)
-		}
-	}
-}
-
 // testStatistics has a pool of four connections, of which three may write: three transactions do, one waits, and one has given up.
 func testStatistics(t *testing.T, server *databasetest.Server) {
 	driver, _ := openOn(t, server, "&pool_max_conns=4")
@@ -664,7 +654,7 @@ func testStatistics(t *testing.T, server *databasetest.Server) {
 	}
 	last, stored := beginWith(t, driver, nil), make(chan error)
 	go func() { stored <- last.Exec(t.Context(), "INSERT INTO note VALUES ('a')", []any{}, nil) }()
-	waitFor(t, "a transaction that waits", func() bool {
+	eventually(t, 10*time.Second, "a transaction that waits", func() bool {
 		stats, err := database.Stats(t.Context(), driver)
 		return err == nil && stats == database.Statistics{Size: stats.Size, Connections: 3, MaxConnections: 4, Waiting: 1} && stats.Size > 1<<20
 	})
@@ -697,7 +687,7 @@ func testPingEnds(t *testing.T, server *databasetest.Server) {
 		cancel()
 	}
 	thaw()
-	waitFor(t, "the server answers again", func() bool { return database.Ping(t.Context(), driver) == nil })
+	eventually(t, 10*time.Second, "the server answers again", func() bool { return database.Ping(t.Context(), driver) == nil })
 }
 
 // testSilence has a server fall silent while statements of all kinds run. They end. Long statements of a server that answers others, or

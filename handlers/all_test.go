@@ -101,6 +101,9 @@ func TestSlowClientsLeaveRoomToRead(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Fatalf("answered %s", response.Status)
+		}
 	}
 	if got := b.send("GET", "/", ""); got.status != 200 {
 		t.Errorf("somebody else was answered %d %s", got.status, got.body)
